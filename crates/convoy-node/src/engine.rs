@@ -15,7 +15,7 @@ use crate::exchange::{self, NativeExchange};
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
 use crate::shared::{NoticeArguments, Shared};
-use crate::{logging, runtime};
+use crate::{logging, route, runtime};
 
 /// Opens an engine. Resolves to a `NativeEngine`; `options` is JSON.
 #[napi(catch_unwind)]
@@ -261,6 +261,30 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
         self.calls.respond(call, ok, text, more)
+    }
+
+    /// The next chunk of the request body of a route. Resolves to a `Buffer`, or to `null`.
+    #[napi(catch_unwind)]
+    pub fn read_body<'env>(&self, env: &'env Env, call: i64) -> Result<Object<'env>> {
+        route::read_body(env, self.calls.route(call))
+    }
+
+    /// Starts the response of a route: `head` is JSON, `body` the whole body if it is known.
+    #[napi(catch_unwind)]
+    pub fn begin_response(&self, call: i64, head: String, body: Option<Buffer>) -> Result<()> {
+        route::begin_response(self.calls.route(call), &head, body)
+    }
+
+    /// Sends a chunk of the response of a route. Resolves to whether the client takes more.
+    #[napi(catch_unwind)]
+    pub fn write_response<'env>(&self, env: &'env Env, call: i64, chunk: Buffer) -> Result<Object<'env>> {
+        route::write_response(env, self.calls.route(call), chunk)
+    }
+
+    /// Resolves to true when the client of a route has left, and to false when it has ended.
+    #[napi(catch_unwind)]
+    pub fn client_gone<'env>(&self, env: &'env Env, call: i64) -> Result<Object<'env>> {
+        route::client_gone(env, self.calls.route(call))
     }
 
     /// New document ids, increasing.

@@ -82,11 +82,12 @@ impl NativeExchange {
         })
     }
 
-    /// The next chunk of a stream. Resolves to a `Buffer`, or to `null` at the end.
+    /// The next chunk of a stream. Resolves to a `Buffer`, or to `null` at the end; rejects if
+    /// the connection must be broken off.
     #[napi(catch_unwind)]
     pub fn pull<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let exchange = self.exchange.clone();
-        promise(env, async move { Ok(exchange.pull().await.map(|chunk| Buffer::from(Vec::from(chunk)))) })
+        promise(env, async move { Ok(exchange.pull().await?.map(|chunk| Buffer::from(Vec::from(chunk)))) })
     }
 
     /// Ends the exchange as if the client had closed its connection.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use convoy::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError,
-    UnstartedCall,
+    RouteExchange, UnstartedCall,
 };
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
@@ -40,6 +40,8 @@ const RESULTS: u32 = 1;
 const ABANDON: u32 = 2;
 /// Make a context, which authenticates the caller.
 const CONTEXT: u32 = 3;
+/// Run an HTTP route.
+const ROUTE: u32 = 5;
 /// Check that the thread handles deliveries; returning is the answer.
 const PING: u32 = 4;
 
@@ -176,6 +178,15 @@ impl Calls {
         }
     }
 
+    /// The request and response of a route that runs; `None` if it has ended.
+    pub fn route(&self, call: i64) -> Option<Arc<RouteExchange>> {
+        let table = self.table();
+        match table.calls.get(&u64::try_from(call).ok()?)? {
+            Entry::Begun(link) => link.route().cloned(),
+            Entry::Waiting(..) => None,
+        }
+    }
+
     /// Ends a call.
     pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
         // A call that the engine abandoned is no longer in the table.
@@ -198,6 +209,7 @@ impl Calls {
                     let HostInvocation { work, input, request, .. } = *invocation;
                     let (kind, function) = match work {
                         HostTask::Function(function) => (CALL, function),
+                        HostTask::Route(route) => (ROUTE, route),
                         HostTask::Context => (CONTEXT, 0),
                     };
                     let request = request.map(|request| request.to_string());

@@ -14,6 +14,7 @@ mod exchange;
 mod host;
 mod logging;
 mod promise;
+mod route;
 mod shared;
 mod signals;
 mod tools;

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use convoy::{Code, Failure};
 use convoy::{WorkerId, Workers};
-use napi::bindgen_prelude::{Function, Object};
+use napi::bindgen_prelude::{Buffer, Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::engine::LocalCall;
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{promise, rejection};
-use crate::runtime;
 use crate::shared::Shared;
+use crate::{route, runtime};
 
 /// Attaches this thread, as the worker with this id, to the engine with this number.
 #[napi(catch_unwind)]
@@ -71,6 +71,30 @@ impl NativeWorker {
     #[napi(catch_unwind)]
     pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
         self.calls.respond(call, ok, text, more)
+    }
+
+    /// The next chunk of the request body of a route. Resolves to a `Buffer`, or to `null`.
+    #[napi(catch_unwind)]
+    pub fn read_body<'env>(&self, env: &'env Env, call: i64) -> Result<Object<'env>> {
+        route::read_body(env, self.calls.route(call))
+    }
+
+    /// Starts the response of a route: `head` is JSON, `body` the whole body if it is known.
+    #[napi(catch_unwind)]
+    pub fn begin_response(&self, call: i64, head: String, body: Option<Buffer>) -> Result<()> {
+        route::begin_response(self.calls.route(call), &head, body)
+    }
+
+    /// Sends a chunk of the response of a route. Resolves to whether the client takes more.
+    #[napi(catch_unwind)]
+    pub fn write_response<'env>(&self, env: &'env Env, call: i64, chunk: Buffer) -> Result<Object<'env>> {
+        route::write_response(env, self.calls.route(call), chunk)
+    }
+
+    /// Resolves to true when the client of a route has left, and to false when it has ended.
+    #[napi(catch_unwind)]
+    pub fn client_gone<'env>(&self, env: &'env Env, call: i64) -> Result<Object<'env>> {
+        route::client_gone(env, self.calls.route(call))
     }
 
     /// New document ids, increasing.

@@ -65,6 +65,7 @@ impl App {
         let program = json!({
             "schema": { "tables": self.tables },
             "functions": functions.descriptions,
+            "routes": functions.route_descriptions,
             "hasContext": has_context,
             "sync": true,
         });

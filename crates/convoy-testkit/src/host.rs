@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use convoy::{
-    CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, Seen, UnstartedCall,
+    CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, RouteExchange, Seen,
+    UnstartedCall,
 };
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
@@ -31,7 +32,9 @@ pub enum Thrown {
 #[derive(Default, Clone)]
 pub struct Functions {
     pub(crate) descriptions: Vec<Value>,
+    pub(crate) route_descriptions: Vec<Value>,
     bodies: Vec<Body>,
+    routes: Vec<Body>,
     context: Option<Body>,
     wrap: Option<Wrap>,
 }
@@ -78,6 +81,22 @@ impl Functions {
         self
     }
 
+    /// Adds an HTTP route with these options. Its body gets the input of the route, and uses
+    /// [`Ctx::exchange`].
+    pub fn route<F>(
+        mut self,
+        (method, path, options): (&str, &str, Value),
+        body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static,
+    ) -> Functions
+    where
+        F: Future<Output = Returns> + Send + 'static,
+    {
+        let name = format!("route{}", self.routes.len());
+        self.route_descriptions.push(json!({ "name": name, "method": method, "path": path, "options": options }));
+        self.routes.push(Arc::new(move |ctx, input| Box::pin(body(ctx, input))));
+        self
+    }
+
     /// Sets the function that makes contexts: it describes the caller by [`Ctx::saw`], or
     /// rejects the request. Without it, all callers are alike.
     pub fn context<F>(mut self, body: impl Fn(Ctx) -> F + Send + Sync + 'static) -> Functions
@@ -103,7 +122,7 @@ impl Functions {
             Box::pin(async { Ok(Value::Null) })
         });
         let context = self.context.unwrap_or(no_context);
-        let host = Arc::new(ScriptedHost { bodies: self.bodies, context, calls: Arc::default() });
+        let host = Arc::new(ScriptedHost { bodies: self.bodies, routes: self.routes, context, calls: Arc::default() });
         match self.wrap {
             Some(wrap) => wrap(host),
             None => host,
@@ -199,6 +218,12 @@ impl Ctx {
         Ok(id)
     }
 
+    /// The request and response of a route.
+    pub fn exchange(&self) -> Arc<RouteExchange> {
+        let link = self.call.link.lock();
+        link.as_ref().and_then(CallLink::route).cloned().expect("the call is that of a route")
+    }
+
     /// The caller, if the program has a context.
     pub fn caller(&self) -> Option<Value> {
         self.call.caller.as_deref().map(|caller| serde_json::from_str(caller).expect("the engine sends JSON"))
@@ -217,6 +242,7 @@ fn op_result(result: Value) -> Returns {
 
 pub(crate) struct ScriptedHost {
     bodies: Vec<Body>,
+    routes: Vec<Body>,
     context: Body,
     calls: Arc<Mutex<HashMap<CallId, Arc<RunningCall>>>>,
 }
@@ -238,6 +264,7 @@ impl FunctionHost for ScriptedHost {
         self.calls.lock().insert(call, running.clone());
         let body = match work {
             HostTask::Function(function) => self.bodies[function as usize].clone(),
+            HostTask::Route(route) => self.routes[route as usize].clone(),
             HostTask::Context => self.context.clone(),
         };
         let calls = self.calls.clone();

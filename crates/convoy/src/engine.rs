@@ -29,7 +29,7 @@ use crate::dispatch::{
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
-use crate::http::{DevPage, Server, StaticError, StaticFiles};
+use crate::http::{DevPage, Router, Routes, RoutesError, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
@@ -65,6 +65,8 @@ pub struct Engine {
     health: Health,
     readiness: Readiness,
     program: Arc<ArcSwapOption<Program>>,
+    /// The HTTP routes of the program; `None` if it has none.
+    router: ArcSwapOption<Router>,
     /// Replaced programs that still have calls in flight.
     replaced: Mutex<Vec<Weak<Program>>>,
     servers: Mutex<Vec<Arc<Server>>>,
@@ -86,6 +88,9 @@ pub enum OpenError {
     /// The schema was refused.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The HTTP routes were refused.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
     /// The description of a schema is malformed.
     #[error("Malformed description of a schema: {0}.")]
     Description(#[source] serde_json::Error),
@@ -125,7 +130,7 @@ impl OpenError {
                         .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
             }
-            OpenError::Schema(_) | OpenError::Description(_) | OpenError::Static(_) => {
+            OpenError::Schema(_) | OpenError::Routes(_) | OpenError::Description(_) | OpenError::Static(_) => {
                 Failure::new(Code::InvalidArgs, self.to_string())
             }
             OpenError::Outdated(steps) => {
@@ -222,6 +227,7 @@ impl Engine {
             health,
             readiness: Readiness::default(),
             program,
+            router: ArcSwapOption::empty(),
             replaced: Mutex::default(),
             servers: Mutex::new(Vec::new()),
             dev_page: OnceLock::new(),
@@ -286,6 +292,11 @@ impl Engine {
         &self.tasks
     }
 
+    /// The HTTP routes of the program, if it has any.
+    pub(crate) fn router(&self) -> Option<Arc<Router>> {
+        self.router.load_full()
+    }
+
     /// The live queries.
     pub(crate) fn live(&self) -> &Arc<Live> {
         &self.live
@@ -324,6 +335,7 @@ impl Engine {
         let began = Instant::now();
         let sync = description.sync;
         let mut program = Program::new(description, host, self.config.dev)?;
+        let routes = Routes::build(&program.routes, &self.config.base_path)?;
         let mode = match sync {
             _ if self.config.schema_policy != SchemaPolicy::Create => SyncMode::Plan,
             true => SyncMode::Apply,
@@ -333,7 +345,7 @@ impl Engine {
         if let Some(current) = current.filter(|current| current.schema.is_same(&program.schema)) {
             // The tables that are in use, with the traits that were read for them.
             program.schema = current.schema.clone();
-            self.swap(program, sync);
+            self.swap(program, routes, sync);
             let swapped_after_ms = Some(began.elapsed().as_secs_f64() * 1_000.0);
             let synced = self.postgres.sync_schema(&current.schema, mode).await;
             let report = synced.unwrap_or_else(|error| {
@@ -347,14 +359,18 @@ impl Engine {
         if self.config.schema_policy == SchemaPolicy::Require {
             refuse_outdated(&report)?;
         }
-        self.swap(program, sync);
+        self.swap(program, routes, sync);
         Ok(report)
     }
 
-    fn swap(&self, program: Program, sync: bool) {
+    fn swap(&self, program: Program, routes: Routes, sync: bool) {
         self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
-        let previous = self.program.swap(Some(Arc::new(program)));
+        let program = Arc::new(program);
+        // Before the program, so that no route starts on a host that is retired.
+        let router = Router { program: program.clone(), routes };
+        self.router.store((!program.routes.is_empty()).then(|| Arc::new(router)));
+        let previous = self.program.swap(Some(program));
         if let Some(previous) = &previous {
             previous.host.retire();
             let mut replaced = self.replaced.lock();
@@ -377,10 +393,20 @@ impl Engine {
         observer: Option<Arc<dyn CommitObserver>>,
     ) -> Result<Answer, Failure> {
         // Functions in flight may make calls, or they could not end.
-        if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
-            return Err(remote::shutting_down());
+        if matches!(call.caller, Caller::Network(_)) {
+            self.expect_open()?;
         }
         self.dispatcher.call(self.loaded()?, call, observer).await
+    }
+
+    fn expect_open(&self) -> Result<(), Failure> {
+        match self.stop.is_cancelled() {
+            false => Ok(()),
+            true => {
+                let message = "The server is shutting down; try again shortly.";
+                Err(Failure::new(Code::Unavailable, message).with_repeatable(true))
+            }
+        }
     }
 
     /// Makes a call of a function that `worker` runs, in the same worker, which has the
@@ -454,6 +480,7 @@ impl Engine {
             );
         }
         self.postgres.close().await;
+        self.router.store(None);
         if let Some(program) = self.program.swap(None) {
             program.host.retire();
         }

@@ -42,15 +42,16 @@ mod write_log;
 pub use config::{Config, Cors, Limits, SchemaPolicy};
 pub use dispatch::{
     Activity, CallId, CallLink, CallMetadata, Caller, FunctionHost, FunctionKind, FunctionResult, HostInvocation,
-    HostTask, IncomingCall, LinkError, ProgramDescription, Seen, Unresponsive, UnstartedCall, WorkerEvent, WorkerId,
-    Workers,
+    HostTask, IncomingCall, LinkError, ProgramDescription, RouteExchange, RouteHead, Seen, Unresponsive, UnstartedCall,
+    WorkerEvent, WorkerId, Workers,
 };
 pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migration};
 pub use error::{Code, Failure};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
 pub use http::{
-    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, Server, envelope_of,
+    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, RoutesError, Server,
+    envelope_of,
 };
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};

@@ -36,6 +36,14 @@ impl Origin {
         Some(Origin::Tuple { scheme, authority })
     }
 
+    /// The scheme, unless the origin is opaque.
+    pub fn scheme(&self) -> Option<&str> {
+        match self {
+            Origin::Opaque => None,
+            Origin::Tuple { scheme, .. } => Some(scheme),
+        }
+    }
+
     /// Whether `host`, the value of a `Host` header, is the host of this origin. The scheme
     /// of a request is unknown behind a proxy, so only host and port are compared.
     pub fn is_of_host(&self, host: &str) -> bool {

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::host::{CallLink, FromHost};
+use super::route_exchange::RouteCall;
 use super::scope::CallScope;
 use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, HostInvocation};
 use crate::error::{Code, Failure};
@@ -19,6 +21,8 @@ pub(super) struct Call {
     host: Arc<dyn FunctionHost>,
     messages: mpsc::Receiver<FromHost>,
     deadline: Instant,
+    /// Of a route, whose deadline is for the start of its response.
+    route: Option<RouteCall>,
     over: bool,
 }
 
@@ -27,7 +31,8 @@ impl Call {
     pub(super) fn start(scope: &CallScope) -> Call {
         let CallScope { dispatcher, program, request, deadline } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
-        let (link, messages) = CallLink::new();
+        let route = request.route.clone();
+        let (link, messages) = CallLink::new(route.as_ref());
         let invocation = HostInvocation {
             call: id,
             work: request.function.work,
@@ -38,19 +43,19 @@ impl Call {
         let host = program.host.clone();
         // Dropping the link of a call that was not started ends the call: its host has exited.
         drop(host.start(invocation, link));
-        Call { id, host, messages, deadline: *deadline, over: false }
+        Call { id, host, messages, deadline: *deadline, route, over: false }
     }
 
     /// The next message of the function; `None` if its host has exited, and then the
     /// function will not finish. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
-        match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
-            Ok(message) => {
-                self.over = matches!(message, None | Some(FromHost::Respond { .. }));
-                Ok(message)
-            }
-            Err(_elapsed) => Err(timed_out()),
-        }
+        let message = match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
+            Ok(message) => message,
+            Err(_elapsed) if self.route.as_ref().is_some_and(RouteCall::has_begun) => self.messages.recv().await,
+            Err(_elapsed) => return Err(timed_out()),
+        };
+        self.over = matches!(message, None | Some(FromHost::Respond { .. }));
+        Ok(message)
     }
 
     /// Sends the answers to one batch.
@@ -100,6 +105,16 @@ impl Dispatcher {
         };
         format!("`{}` did not finish within {} (limits.{name})", function.name, format_ms(limit))
     }
+}
+
+/// Adds the route and its limit to the message of a deadline failure.
+pub(super) fn name_route_limit(function: &Function, time: Duration, mut failure: Failure) -> Failure {
+    if failure.code == Code::Timeout && failure.message == TIMED_OUT {
+        let limit = format_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        failure.message =
+            format!("`{}` did not answer within {limit}; make it do less, or raise its timeoutMs.", function.name);
+    }
+    failure
 }
 
 /// Milliseconds as text, in seconds if they are whole or have one decimal.

@@ -100,7 +100,7 @@ async fn answer_all<S: Strategy>(
         let mut answers = String::with_capacity(1_024);
         answers.push('[');
         let answering = cached_read::answer(scope, strategy, &mut ops, &mut used, &mut answers);
-        match tokio::time::timeout_at(scope.deadline, answering).await {
+        match tokio::time::timeout_at(scope.operation_deadline(), answering).await {
             Ok(answered) => answered?,
             Err(_elapsed) => return Err(Stop::Broken(timed_out())),
         }

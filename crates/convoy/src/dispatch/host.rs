@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
+use super::route_exchange::{RouteCall, RouteExchange};
 use crate::error::Failure;
 
 /// Runs user functions.
@@ -108,7 +109,7 @@ pub struct HostInvocation {
     pub function: Arc<str>,
     /// The input, JSON text.
     pub input: Arc<str>,
-    /// The caller's request, JSON text; only if the program has a context.
+    /// The caller's request, JSON text; only if the program has a context, and for routes.
     pub request: Option<Arc<str>>,
 }
 
@@ -117,6 +118,10 @@ pub struct HostInvocation {
 pub enum HostTask {
     /// The function at this index of the program description.
     Function(u32),
+    /// The HTTP route at this index of the program description. Its input is the parameters
+    /// of the path, the URL, and whether there is a body; the rest goes through
+    /// [`CallLink::route`], and the result is `null`.
+    Route(u32),
     /// Only `createContext`, for the caller of the request. It reads like a query. The
     /// result is `null`, and [`CallMetadata::seen`] has all members of the context.
     Context,
@@ -176,6 +181,8 @@ pub(crate) const WHOLE: &str = "@@plain";
 /// The channel from a running function to its call.
 pub struct CallLink {
     sender: mpsc::Sender<FromHost>,
+    /// Of a route: its request and response.
+    route: Option<Arc<RouteExchange>>,
     /// Called when the link is dropped, with or without a response.
     at_end: Option<AtEnd>,
 }
@@ -205,9 +212,15 @@ pub enum LinkError {
 pub(super) const BATCHES: usize = 256;
 
 impl CallLink {
-    pub(super) fn new() -> (CallLink, mpsc::Receiver<FromHost>) {
+    pub(super) fn new(route: Option<&RouteCall>) -> (CallLink, mpsc::Receiver<FromHost>) {
         let (sender, receiver) = mpsc::channel(BATCHES);
-        (CallLink { sender, at_end: None }, receiver)
+        let route = route.map(|route| route.exchange.clone());
+        (CallLink { sender, route, at_end: None }, receiver)
+    }
+
+    /// The request and response of a route; `None` for other functions.
+    pub fn route(&self) -> Option<&Arc<RouteExchange>> {
+        self.route.as_ref()
     }
 
     /// Whether the call was abandoned or has ended.

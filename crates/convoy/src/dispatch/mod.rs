@@ -12,15 +12,17 @@ mod mutation;
 mod names;
 mod program;
 mod query;
+mod route_exchange;
 mod scope;
 mod strategy;
 mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -31,9 +33,13 @@ pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
     Unresponsive, UnstartedCall, WorkerId,
 };
-pub(crate) use program::{Function, HttpGet, OpenApiDocument, Program};
+#[cfg(test)]
+pub(crate) use program::tests::route_of;
+pub(crate) use program::{Function, HttpGet, OpenApiDocument, Program, Route, RouteOptions};
 pub use program::{FunctionKind, ProgramDescription};
 pub(crate) use query::QueryRun;
+pub(crate) use route_exchange::{ClientGuard, RequestChunks, RouteBody, RouteCall, RouteClient};
+pub use route_exchange::{RouteExchange, RouteHead};
 pub use workers::{WorkerEvent, Workers};
 
 use commit::Committer;
@@ -67,6 +73,8 @@ pub(crate) struct FunctionCall {
     /// Its reads must not come from memory: its caller may have seen later changes, on
     /// another server.
     pub uncached: bool,
+    /// Of a route: its request and response.
+    pub route: Option<RouteCall>,
 }
 
 /// The answer to a successful call.
@@ -217,11 +225,33 @@ impl Dispatcher {
         crate::value::check(&input)?;
         let key = key.filter(|_| function.keeps_keys());
         let caller = caller.describe(&program, key.is_some());
-        let request = FunctionCall { function, input: input.into(), caller, key, observer, uncached };
+        let request = FunctionCall { function, input: input.into(), caller, key, observer, uncached, route: None };
         match kind {
             FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
             FunctionKind::Mutation | FunctionKind::Action => self.run_to_end(program, request).await,
         }
+    }
+
+    /// Starts a route, which runs as an action. It receives `request`, the caller as JSON, and
+    /// `input`; the result tells only whether the response is whole.
+    pub(crate) fn start_route(
+        &self,
+        (program, route): (&Arc<Program>, &Route),
+        (request, input): (Arc<str>, Arc<str>),
+        chunks: RequestChunks,
+    ) -> (RouteClient, oneshot::Receiver<Result<Answer, Failure>>) {
+        let (exchange, client) = RouteExchange::open(chunks);
+        let time = route.options.timeout_ms.map_or(self.inner.limits.action_time(), Duration::from_millis);
+        let call = FunctionCall {
+            function: route.function.clone(),
+            input,
+            caller: Some(request),
+            key: None,
+            observer: None,
+            uncached: false,
+            route: Some(RouteCall { exchange, time }),
+        };
+        (client, self.start(program.clone(), call))
     }
 
     /// How many function runs were started.

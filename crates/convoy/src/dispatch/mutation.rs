@@ -9,8 +9,9 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::call::{MAX_HOST_RETRIES, host_gone};
+use super::call::{MAX_HOST_RETRIES, host_gone, name_route_limit};
 use super::contention::ContentionKey;
+use super::route_exchange::RouteCall;
 use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
 use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
@@ -24,18 +25,37 @@ impl Dispatcher {
     /// Runs a mutation or an action to its end on its own task, so that it continues when
     /// the caller disconnects.
     pub(crate) async fn run_to_end(&self, program: Arc<Program>, request: FunctionCall) -> Result<Answer, Failure> {
+        let kind = request.function.kind;
+        let panicked = || Failure::internal(kind.as_str(), &"its task ended without an answer (it panicked)");
+        self.start(program, request).await.unwrap_or_else(|_dropped| Err(panicked()))
+    }
+
+    /// The same without waiting for it. The sender is dropped if its task panics.
+    pub(super) fn start(
+        &self,
+        program: Arc<Program>,
+        request: FunctionCall,
+    ) -> oneshot::Receiver<Result<Answer, Failure>> {
         let (answer, answered) = oneshot::channel();
         let limits = &self.inner.limits;
-        let kind = request.function.kind;
-        let limit = if kind == FunctionKind::Action { limits.action_time() } else { limits.mutation_time() };
+        let limit = match (&request.route, request.function.kind) {
+            (Some(route), _) => route.time,
+            (None, FunctionKind::Action) => limits.action_time(),
+            (None, _) => limits.mutation_time(),
+        };
         let scope = CallScope { dispatcher: self.clone(), program, request, deadline: Instant::now() + limit };
+        let end_exchange = scope.request.route.as_ref().map(RouteCall::end_on_drop);
         self.inner.mutations.spawn(async move {
             let function = scope.function().clone();
             let result = match function.transactional {
                 true => run_mutation(scope.clone()).await,
                 false => run_non_transactional(&scope).await,
             };
-            let result = result.map_err(|failure| scope.dispatcher.name_limit(&function, failure));
+            drop(end_exchange);
+            let result = result.map_err(|failure| match &scope.request.route {
+                Some(route) => name_route_limit(&function, route.time, failure),
+                None => scope.dispatcher.name_limit(&function, failure),
+            });
             // Here, because the caller may have disconnected.
             if let Some(observer) = &scope.request.observer {
                 observer.ended(&result);
@@ -44,8 +64,7 @@ impl Dispatcher {
                 tracing::debug!(function = &*function.name, "a function ended after its caller had disconnected");
             }
         });
-        let panicked = || Failure::internal(kind.as_str(), &"its task ended without an answer (it panicked)");
-        answered.await.unwrap_or_else(|_dropped| Err(panicked()))
+        answered
     }
 }
 

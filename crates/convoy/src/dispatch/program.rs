@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::{FunctionHost, HostTask, WorkerId, names};
+use crate::config::Cors;
 use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
@@ -20,6 +21,8 @@ pub(crate) struct Program {
     /// Whether it defines `createContext`. Then results may depend on the caller.
     pub has_context: bool,
     functions: Arc<HashMap<String, Arc<Function>>>,
+    /// Its HTTP routes, in the order of the description.
+    pub routes: Arc<[Arc<Route>]>,
     /// `createContext` as a function; it runs like a query.
     pub context: Arc<Function>,
     /// The host that runs its functions.
@@ -65,6 +68,34 @@ pub(crate) struct HttpGet {
     /// Seconds for which shared caches may keep an answer that is the same for everyone;
     /// `None` if they may keep none.
     pub public_max_age: Option<u32>,
+}
+
+/// An HTTP route.
+pub(crate) struct Route {
+    /// The name by which it is exported.
+    pub name: String,
+    /// `GET`; `None` stands for every method but `OPTIONS`.
+    pub method: Option<String>,
+    /// As it was written: `/webhooks/:id`.
+    pub path: String,
+    /// Its limits and checks.
+    pub options: RouteOptions,
+    /// Its handler as an action, whose name is method and path.
+    pub function: Arc<Function>,
+}
+
+/// The limits and checks of a route.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct RouteOptions {
+    /// Milliseconds until its response begins; `limits.actionMs` by default.
+    pub timeout_ms: Option<u64>,
+    /// Bytes of a request body; `limits.bodyBytes` by default.
+    pub body_bytes: Option<u64>,
+    /// Whether pages of every origin may send requests, with cookies.
+    pub cross_site: bool,
+    /// Replaces the `cors` of the engine.
+    pub cors: Option<Cors>,
 }
 
 /// Traits of a function that one of its runs has shown.
@@ -136,6 +167,8 @@ impl FunctionKind {
 pub struct ProgramDescription {
     schema: SchemaDescription,
     functions: Vec<FunctionDescription>,
+    #[serde(default)]
+    routes: Vec<RouteDescription>,
     has_context: bool,
     /// Whether loading it may change tables of the database.
     pub sync: bool,
@@ -167,6 +200,34 @@ enum HttpMethod {
 struct CacheDescription {
     /// Seconds.
     max_age: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct RouteDescription {
+    name: String,
+    /// `ALL` for every method but `OPTIONS`.
+    method: String,
+    path: String,
+    #[serde(default)]
+    options: RouteOptions,
+}
+
+impl RouteDescription {
+    fn into_route(self, index: u32) -> Arc<Route> {
+        let RouteDescription { name, method, path, options } = self;
+        let function = Function {
+            name: format!("{method} {path}").into(),
+            kind: FunctionKind::Action,
+            work: HostTask::Route(index),
+            internal: true,
+            share: false,
+            transactional: false,
+            http_get: None,
+            learned: LearnedTraits::default(),
+        };
+        let method = Some(method).filter(|method| method != "ALL");
+        Arc::new(Route { name, method, path, options, function: Arc::new(function) })
+    }
 }
 
 fn yes() -> bool {
@@ -208,6 +269,7 @@ impl Program {
                 (name, Arc::new(function))
             })
             .collect();
+        let routes = description.routes.into_iter().zip(0..).map(|(route, index)| route.into_route(index)).collect();
         let context = Arc::new(Function {
             name: "createContext".into(),
             kind: FunctionKind::Query,
@@ -219,7 +281,7 @@ impl Program {
             learned: LearnedTraits::default(),
         });
         let (functions, has_context, openapi) = (Arc::new(functions), description.has_context, Arc::default());
-        Ok(Program { schema, has_context, functions, context, host, openapi, dev })
+        Ok(Program { schema, has_context, functions, routes, context, host, openapi, dev })
     }
 
     /// The same program on one worker of its host.
@@ -233,10 +295,10 @@ impl Program {
     }
 
     fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
-        let Program { schema, has_context, functions, context, openapi, dev, .. } = self;
-        let (schema, functions, context) = (schema.clone(), functions.clone(), context.clone());
+        let Program { schema, has_context, functions, routes, context, openapi, dev, .. } = self;
+        let (schema, functions, routes, context) = (schema.clone(), functions.clone(), routes.clone(), context.clone());
         let openapi = openapi.clone();
-        Program { schema, has_context: *has_context, functions, context, host, openapi, dev: *dev }
+        Program { schema, has_context: *has_context, functions, routes, context, host, openapi, dev: *dev }
     }
 
     /// Looks up a function for this process, internal functions included.
@@ -270,8 +332,14 @@ impl Program {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A route for tests that run no function.
+    pub(crate) fn route_of(name: &str, method: &str, path: &str) -> Arc<Route> {
+        let (name, method, path) = (name.to_owned(), method.to_owned(), path.to_owned());
+        RouteDescription { name, method, path, options: RouteOptions::default() }.into_route(0)
+    }
 
     /// A mutation for tests that run no function.
     pub(crate) fn function(name: &str) -> Function {

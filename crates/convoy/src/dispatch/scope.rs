@@ -30,6 +30,15 @@ impl CallScope {
         &self.request.function
     }
 
+    /// The deadline of an operation that begins now. The one of a route is for the start of its
+    /// response, so each of its operations has a limit of its own.
+    pub(super) fn operation_deadline(&self) -> Instant {
+        match self.request.route {
+            Some(_) => Instant::now() + self.dispatcher.inner.limits.action_time(),
+            None => self.deadline,
+        }
+    }
+
     /// Runs the next attempts in quarantine, if the host supports it.
     pub(super) fn quarantine(&mut self) {
         if let Some(quarantine) = self.program.quarantine() {
@@ -57,7 +66,7 @@ impl CallScope {
     pub(super) fn unit(&self) -> Unit<'static> {
         let by = ChangeSource::Function(self.function().name.clone());
         let observers = self.observer().into_iter().collect();
-        Unit { by, responses: Vec::new(), deadline: self.deadline, part: None, observers }
+        Unit { by, responses: Vec::new(), deadline: self.operation_deadline(), part: None, observers }
     }
 
     /// The reason to stop a run after a database error.

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::dispatch::{Answer, Caller, FunctionKind, HttpGet, IncomingCall, Key};
+use crate::dispatch::{
+    Answer, Caller, FunctionKind, HttpGet, IncomingCall, Key, Program, RequestChunks, Route, RouteClient,
+};
 use crate::error::{Code, Failure};
 use crate::live::{Audience, CachedResult, PublicCall, SessionId, hash_of_result};
 
@@ -88,9 +91,7 @@ impl Engine {
                 RemoteCall { kind, name, input, caller, key, repeated: false, position, session: None, preload: false };
             return Ok((self.answer(call).await?, Caching::Revalidate));
         };
-        if self.stop.is_cancelled() {
-            return Err(shutting_down());
-        }
+        self.expect_open()?;
         let call = PublicCall { name, input, caller: caller(false), anonymous: anonymous() };
         let (data, audience) = self.live.run_public(call).await?;
         let caching = match audience {
@@ -102,6 +103,17 @@ impl Engine {
         };
         let hash = hash_of_result(&data);
         Ok((answer_of_query(CachedResult { data, position: self.live.position(), hash }), caching))
+    }
+
+    /// Starts a route; see [`Dispatcher::start_route`](crate::dispatch::Dispatcher::start_route).
+    pub(crate) fn start_route(
+        &self,
+        route: (&Arc<Program>, &Route),
+        call: (Arc<str>, Arc<str>),
+        chunks: RequestChunks,
+    ) -> Result<(RouteClient, oneshot::Receiver<Result<Answer, Failure>>), Failure> {
+        self.expect_open()?;
+        Ok(self.dispatcher.start_route(route, call, chunks))
     }
 
     /// Answers a call over the network.
@@ -131,12 +143,6 @@ impl Engine {
 
 fn answer_of_query(CachedResult { data, position, hash }: CachedResult) -> RemoteAnswer {
     RemoteAnswer { result: data, position, replayed: false, session: None, hash: Some(hash) }
-}
-
-/// The answer to a call that arrives while the engine closes.
-pub(super) fn shutting_down() -> Failure {
-    let message = "The server is shutting down; try again shortly.";
-    Failure::new(Code::Unavailable, message).with_repeatable(true)
 }
 
 /// The answer to a repeated call that may have taken effect, where that cannot be found out.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Body;
 
 use crate::config::Limits;
@@ -28,6 +28,23 @@ pub(super) enum BodyError {
     Closed,
 }
 
+impl BodyError {
+    /// The failure for the function that reads the body.
+    pub(super) fn to_failure(&self) -> Failure {
+        match self {
+            BodyError::Unavailable(reason) => Failure::new(Code::InvalidArgs, reason.clone()),
+            BodyError::Connection(_) | BodyError::Closed => {
+                Failure::new(Code::InvalidArgs, "The request's body did not arrive whole.")
+            }
+        }
+    }
+}
+
+/// A body without bytes.
+pub(super) fn empty() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
 /// How long the rest of a body is received after the answer: in total, and without data.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,12 +60,10 @@ pub(super) async fn read(body: &mut RequestBody, limits: &Limits) -> Result<Stri
     let collected = tokio::time::timeout(Duration::from_millis(limits.body_ms), Limited::new(body, limit).collect())
         .await
         .map_err(|_elapsed| Failure::new(Code::Timeout, "The request's body took too long to arrive."))?
-        .map_err(|error| match error.downcast_ref() {
-            Some(BodyError::Unavailable(reason)) => Failure::new(Code::InvalidArgs, reason.clone()),
+        .map_err(|error| match error.downcast_ref::<BodyError>() {
+            Some(error) => error.to_failure(),
             None if error.is::<http_body_util::LengthLimitError>() => too_large(),
-            Some(BodyError::Connection(_) | BodyError::Closed) | None => {
-                Failure::new(Code::InvalidArgs, "The request's body did not arrive whole.")
-            }
+            None => BodyError::Closed.to_failure(),
         })?;
     let bytes = Vec::from(collected.to_bytes());
     if bytes.is_empty() {

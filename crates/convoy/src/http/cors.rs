@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Method, StatusCode};
 
 use super::cross_origin;
 use super::respond::{self, HttpAnswer};
-use crate::config::Config;
+use crate::config::Cors;
 use crate::error::{Code, Failure};
 
 /// The headers of an answer that a page may read.
@@ -30,14 +30,14 @@ pub(super) struct Grant {
 
 impl Grant {
     /// The grant for a request with these headers.
-    pub(super) fn of(headers: &HeaderMap, config: &Config) -> Grant {
+    pub(super) fn of(headers: &HeaderMap, cors: &Cors) -> Grant {
         let once = headers.get_all(ORIGIN).iter().count() == 1;
-        let listed = once
-            && cross_origin::origin_in(headers).is_ok_and(|origin| cross_origin::is_listed(origin.as_ref(), config));
+        let listed =
+            once && cross_origin::origin_in(headers).is_ok_and(|origin| cross_origin::is_listed(origin.as_ref(), cors));
         Grant {
             origin: headers.get(ORIGIN).filter(|_| listed).cloned(),
-            credentials: config.cors.credentials,
-            varies: !config.cors.origins.is_empty(),
+            credentials: cors.credentials,
+            varies: !cors.origins.is_empty(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Grant {
         &self,
         method: &Method,
         headers: &HeaderMap,
-        allowed: &'static str,
+        allowed: &str,
     ) -> Option<Result<HttpAnswer, Failure>> {
         let is_preflight = method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let origin = headers.get(ORIGIN).filter(|_| is_preflight)?;
@@ -75,7 +75,10 @@ impl Grant {
         }
         let mut answer = respond::empty(StatusCode::NO_CONTENT);
         let granted = answer.headers_mut();
-        granted.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allowed));
+        // Methods are tokens of ASCII.
+        if let Ok(allowed) = HeaderValue::from_str(allowed) {
+            granted.insert(ACCESS_CONTROL_ALLOW_METHODS, allowed);
+        }
         granted.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
         // Clients may send headers of the application, so every requested one is allowed.
         if let Some(requested) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {

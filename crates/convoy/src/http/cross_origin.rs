@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use hyper::header::{HOST, ORIGIN, UPGRADE};
 use hyper::{HeaderMap, Method};
 
-use crate::config::Config;
+use crate::config::{Config, Cors};
 use crate::error::{Code, Failure};
 use crate::origin::Origin;
 
@@ -29,8 +29,8 @@ pub(super) enum RequestOrigin {
 pub(super) fn check(
     method: &Method,
     headers: &HeaderMap,
-    peer: Option<IpAddr>,
-    config: &Config,
+    (peer, config): (Option<IpAddr>, &Config),
+    cors: &Cors,
 ) -> Result<RequestOrigin, Failure> {
     let origin = origin_in(headers)?;
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -39,7 +39,7 @@ pub(super) fn check(
     }
     match compare(headers, origin.as_ref(), peer, config) {
         Ok(()) => Ok(RequestOrigin::Own),
-        Err(_) if is_listed(origin.as_ref(), config) => Ok(RequestOrigin::Listed),
+        Err(_) if is_listed(origin.as_ref(), cors) => Ok(RequestOrigin::Listed),
         Err(refused) => Err(refused),
     }
 }
@@ -53,8 +53,8 @@ pub(super) fn is_own(headers: &HeaderMap) -> Result<bool, Failure> {
 }
 
 /// Whether `cors.origins` lists an origin.
-pub(super) fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
-    origin.is_some_and(|origin| config.cors.origins.contains(origin))
+pub(super) fn is_listed(origin: Option<&Origin>, cors: &Cors) -> bool {
+    origin.is_some_and(|origin| cors.origins.contains(origin))
 }
 
 /// The request's origin, if it has an `Origin` header.
@@ -72,23 +72,35 @@ fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: Option<IpAddr>, c
         (_, None) => Ok(()),
         (_, Some(origin)) => {
             let host = host_of(headers, peer, config);
-            if origin.is_of_host(&host) { Ok(()) } else { Err(other_host(origin, &host)) }
+            match scheme_of(headers, peer, config) {
+                _ if !origin.is_of_host(&host) => Err(other_host(origin, &host)),
+                Some(scheme) if origin.scheme() != Some(&scheme) => Err(other_scheme(origin, &scheme)),
+                _ => Ok(()),
+            }
         }
     }
 }
 
-/// The host that the browser requested. `X-Forwarded-Host` is used only from a trusted
-/// proxy: with `trustProxy`, or in development from this machine.
-fn host_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> String {
+/// The host that the browser requested.
+pub(super) fn host_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> String {
+    let host = || headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    forwarded("x-forwarded-host", headers, peer, config).or_else(host).unwrap_or_default()
+}
+
+/// The scheme that the browser requested, in lower case, if a trusted proxy tells it.
+pub(super) fn scheme_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> Option<String> {
+    let scheme = forwarded("x-forwarded-proto", headers, peer, config)?.to_ascii_lowercase();
+    Some(scheme).filter(|scheme| scheme == "http" || scheme == "https")
+}
+
+/// The first value of a header by a trusted proxy: with `trustProxy`, or in development from
+/// this machine. Of several values, the first is that of the browser's request.
+fn forwarded(name: &str, headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> Option<String> {
     let is_trusted = config.trust_proxy || (config.dev && peer.is_some_and(|peer| peer.to_canonical().is_loopback()));
-    let forwarded = headers.get("x-forwarded-host").filter(|_| is_trusted);
-    let forwarded = forwarded.map(|hosts| String::from_utf8_lossy(hosts.as_bytes()));
-    // Of several hosts, the first is the one that the browser requested.
-    let first = forwarded.as_deref().and_then(|hosts| hosts.split(',').next()).map(str::trim).unwrap_or_default();
-    if !first.is_empty() {
-        return first.to_owned();
-    }
-    headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()).unwrap_or_default()
+    let values = headers.get(name).filter(|_| is_trusted)?;
+    let values = String::from_utf8_lossy(values.as_bytes());
+    let first = values.split(',').next().unwrap_or_default().trim();
+    (!first.is_empty()).then(|| first.to_owned())
 }
 
 fn other_site(site: &str, origin: Option<&Origin>, host: &str) -> Failure {
@@ -106,6 +118,14 @@ fn other_host(origin: &Origin, host: &str) -> Failure {
          If a proxy in front changes the Host header, let it pass Host on unchanged, or send X-Forwarded-Host and set \
          createConvoy's trustProxy: true (in development, a proxy on this machine is trusted). If the page is another \
          one of yours, name its origin in cors: {{ origins: [\u{2026}] }}."
+    );
+    Failure::new(Code::Forbidden, message)
+}
+
+fn other_scheme(origin: &Origin, scheme: &str) -> Failure {
+    let message = format!(
+        "This request comes from a page of another scheme: its Origin is {origin}, and it was sent by {scheme}, as the \
+         proxy's X-Forwarded-Proto says. If browsers use another scheme than that, correct the header in the proxy."
     );
     Failure::new(Code::Forbidden, message)
 }
@@ -153,7 +173,8 @@ mod tests {
         });
         let config = serde_json::from_value(config).expect("a configuration");
         let peer = if case.loopback { [127, 0, 0, 1] } else { [10, 0, 0, 7] };
-        check(&case.method.parse().expect("a method"), &headers, Some(peer.into()), &config)
+        let config: Config = config;
+        check(&case.method.parse().expect("a method"), &headers, (Some(peer.into()), &config), &config.cors)
     }
 
     /// A second implementation of the rule, to compare every combination with.

@@ -9,13 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::RequestBody;
-use super::respond::HttpAnswer;
+use super::respond::{self, HttpAnswer};
 use super::{body, cross_origin};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
@@ -89,7 +88,7 @@ pub(super) async fn answer(
     let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = body::read(incoming, limits).await?;
     let answer = page.answer(DevRequest { method: head.method.to_string(), path, authorization, body }).await?;
-    let mut response = Response::new(Full::new(answer.body.into()).boxed_unsync());
+    let mut response = Response::new(respond::full(answer.body.into()));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_str(&answer.content_type);

@@ -23,11 +23,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{BodyError, RequestBody};
-use super::respond::{HttpAnswer, ResponseBody};
+use super::respond::{BrokenOff, HttpAnswer, ResponseBody};
 use super::route::Route;
 use super::write_timeout::WriteTimeout;
-use super::{Connection, answer, socket};
+use super::{Connection, answer, find, socket};
 use crate::Engine;
+use crate::error::{Code, Failure};
 
 /// Chunks of a request body that may wait for the engine.
 const WAITING_CHUNKS: usize = 4;
@@ -120,7 +121,8 @@ impl Exchange {
         let peer = head.peer.as_deref().and_then(|peer| peer.parse::<IpAddr>().ok()).map(|peer| peer.to_canonical());
         let answers_all = head.answers_unknown_paths;
         let head = parse(&head)?;
-        if !answers_all && !Route::is_route(&head.method, &head.uri, engine.config()) {
+        let is_own = || Route::is_route(&head.method, &head.uri, engine.config()) || find(engine, &head).is_some();
+        if !answers_all && !is_own() {
             return None;
         }
         let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
@@ -215,7 +217,7 @@ impl Exchange {
             return Some((head, Bytes::new()));
         }
         // Already in memory; a HEAD request gets none.
-        let body = if is_head { Bytes::new() } else { in_memory(answer.into_body()).await };
+        let body = if is_head { Bytes::new() } else { in_memory(answer.into_body()).await? };
         Some((head, body))
     }
 
@@ -227,17 +229,19 @@ impl Exchange {
     }
 
     /// Waits for the next chunk of a stream, or of the upgraded connection. `None` at its end.
-    pub async fn pull(&self) -> Option<Bytes> {
+    /// After an error, the connection must be broken off.
+    pub async fn pull(&self) -> Result<Option<Bytes>, Failure> {
         let mut download = self.download.lock().await;
+        let Some(open) = download.as_mut() else { return Ok(None) };
         let pulled = tokio::select! {
             biased;
-            () = self.closed.cancelled() => None,
-            pulled = next(download.as_mut()?) => pulled,
+            () = self.closed.cancelled() => Ok(None),
+            pulled = next(open) => pulled,
         };
-        if pulled.is_none() {
+        if !matches!(pulled, Ok(Some(_))) {
             *download = None;
         }
-        pulled
+        pulled.map_err(|broken| Failure::new(Code::Internal, broken.to_string()))
     }
 
     /// Ends the exchange: a live session ends, a mutation runs to its end.
@@ -295,25 +299,25 @@ fn whole(bytes: Bytes) -> RequestBody {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-async fn in_memory(body: ResponseBody) -> Bytes {
-    let Ok(body) = body.collect().await;
-    body.to_bytes()
+/// `None` if it fails, which only the body of a stream does.
+async fn in_memory(body: ResponseBody) -> Option<Bytes> {
+    Some(body.collect().await.ok()?.to_bytes())
 }
 
-async fn next(download: &mut Download) -> Option<Bytes> {
+async fn next(download: &mut Download) -> Result<Option<Bytes>, BrokenOff> {
     match download {
         Download::Body(body) => loop {
-            let Ok(frame) = body.frame().await?;
+            let Some(frame) = body.frame().await.transpose()? else { return Ok(None) };
             // There are no trailers.
             if let Ok(bytes) = frame.into_data() {
-                return Some(bytes);
+                return Ok(Some(bytes));
             }
         },
         Download::Socket(socket) => {
             let mut bytes = BytesMut::new();
             // The other end, which closes without an error, is in this process.
             let read = socket.read_buf(&mut bytes).await.unwrap_or(0);
-            (read > 0).then(|| bytes.freeze())
+            Ok((read > 0).then(|| bytes.freeze()))
         }
     }
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::cross_origin::{self, RequestOrigin};
 use super::socket::CallerOf;
 use crate::config::Config;
-use crate::dispatch::Key;
+use crate::dispatch::{Key, RouteOptions};
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
 
@@ -41,6 +41,51 @@ const SINGLETONS: [&str; 14] = [
 /// Refuses ambiguous headers, cross-origin requests, and in development hosts other than
 /// this machine (DNS rebinding). Removes credentials that the request may not carry.
 pub(super) fn check(head: &mut Parts, peer: Option<IpAddr>, config: &Config) -> Result<(), Failure> {
+    check_headers(head, config)?;
+    let origin = cross_origin::check(&head.method, &head.headers, (peer, config), &config.cors)?;
+    // A POST has passed a preflight. A WebSocket has none, and its browser always sends
+    // these headers.
+    if origin == RequestOrigin::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
+        remove_credentials(head);
+    }
+    Ok(())
+}
+
+/// The same for a route, which takes bodies of every type: a plain form needs no preflight.
+pub(super) fn check_route(
+    head: &mut Parts,
+    peer: Option<IpAddr>,
+    config: &Config,
+    options: Option<&RouteOptions>,
+) -> Result<(), Failure> {
+    check_headers(head, config)?;
+    if options.is_some_and(|options| options.cross_site) {
+        return Ok(());
+    }
+    let cors = options.and_then(|options| options.cors.as_ref()).unwrap_or(&config.cors);
+    let origin = cross_origin::check(&head.method, &head.headers, (peer, config), cors)?;
+    if origin == RequestOrigin::Listed && !cors.credentials {
+        remove_credentials(head);
+    }
+    let is_safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let has_proof = [ORIGIN, HeaderName::from_static("sec-fetch-site")]
+        .iter()
+        .any(|name| head.headers.get(name).is_some_and(|value| !value.is_empty()));
+    if is_safe || has_proof || !head.headers.contains_key(COOKIE) || is_json(&head.headers) {
+        return Ok(());
+    }
+    let message = "This request has a Cookie header, and neither Origin nor Sec-Fetch-Site show which page it comes \
+                   from. Send it with Content-Type: application/json or without cookies; or give the route \
+                   crossSite: true if it does not use cookies to tell who asks.";
+    Err(Failure::new(Code::Forbidden, message))
+}
+
+fn remove_credentials(head: &mut Parts) {
+    head.headers.remove(COOKIE);
+    head.headers.remove(AUTHORIZATION);
+}
+
+fn check_headers(head: &Parts, config: &Config) -> Result<(), Failure> {
     check_size(&head.headers)?;
     check_once(&head.headers)?;
     let host = text(&head.headers, HOST).unwrap_or_default();
@@ -49,13 +94,6 @@ pub(super) fn check(head: &mut Parts, peer: Option<IpAddr>, config: &Config) -> 
             Code::Forbidden,
             "In development only localhost and plain IP addresses are served; this request has another Host.",
         ));
-    }
-    let origin = cross_origin::check(&head.method, &head.headers, peer, config)?;
-    // A POST has passed a preflight. A WebSocket has none, and its browser always sends
-    // these headers.
-    if origin == RequestOrigin::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
-        head.headers.remove(COOKIE);
-        head.headers.remove(AUTHORIZATION);
     }
     Ok(())
 }
@@ -82,12 +120,15 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
-    let is_json = text(headers, CONTENT_TYPE)
-        .is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json"));
-    if is_json {
+    if is_json(headers) {
         return Ok(());
     }
     Err(Failure::new(Code::InvalidArgs, "The request's Content-Type must be application/json."))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    text(headers, CONTENT_TYPE)
+        .is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// The caller of a request, as JSON for `createContext`: method, URL, headers in the form

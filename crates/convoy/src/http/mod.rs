@@ -13,6 +13,8 @@ mod health;
 mod openapi;
 mod respond;
 mod route;
+mod router;
+mod routes;
 mod socket;
 mod static_files;
 mod stream;
@@ -49,6 +51,10 @@ pub use dev_page::{DevAnswer, DevPage, DevRequest};
 pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
+use router::Found;
+pub use router::RoutesError;
+pub(crate) use router::{Router, Routes};
+use routes::RouteRequest;
 use socket::Upgrading;
 pub(crate) use static_files::{StaticError, StaticFiles};
 use stream::SubscribeParams;
@@ -190,10 +196,12 @@ struct Connection<'a> {
 /// Answers one request, also after a panic.
 async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connection: Connection<'_>) -> HttpAnswer {
     let tasks = connection.tasks;
-    let grant = Grant::of(&head.headers, engine.config());
+    let found = find(engine, &head);
+    let cors = found.as_ref().and_then(|found| found.options()?.cors.as_ref());
+    let grant = Grant::of(&head.headers, cors.unwrap_or(&engine.config().cors));
     // A client that waits for 100 Continue has not sent the body.
     let expects_continue = head.headers.contains_key(EXPECT);
-    let handling = handle(engine, head, &mut body, (connection, &grant));
+    let handling = handle(engine, head, &mut body, (connection, &grant, found));
     let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
@@ -209,13 +217,22 @@ async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connec
     answer
 }
 
+/// Finds the HTTP route of a request.
+fn find(engine: &Engine, head: &Parts) -> Option<Found> {
+    engine.router().as_ref()?.find(head, &engine.config().base_path)
+}
+
 async fn handle(
     engine: &Arc<Engine>,
     mut head: Parts,
     body: &mut RequestBody,
-    (Connection { peer, upgrading, tasks, files }, grant): (Connection<'_>, &Grant),
+    (Connection { peer, upgrading, tasks, files }, grant, found): (Connection<'_>, &Grant, Option<Found>),
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
+    if let Some(found) = found {
+        guard::check_route(&mut head, peer, config, found.options())?;
+        return routes::answer(engine, found, RouteRequest { head: &head, peer, body, tasks }, grant).await;
+    }
     guard::check(&mut head, peer, config)?;
     if let (Some(page), Some(path), Some(peer)) = (engine.dev_page(), dev_page::path_of(&head), peer) {
         return dev_page::answer(page, path, (&head, body), (peer, &config.limits)).await;

@@ -12,8 +12,18 @@ use crate::live::SessionId;
 /// An HTTP answer.
 pub(super) type HttpAnswer = Response<ResponseBody>;
 
-/// Its body.
-pub(super) type ResponseBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+/// Its body. Only that of a route can fail.
+pub(super) type ResponseBody = UnsyncBoxBody<Bytes, BrokenOff>;
+
+/// A response that has begun cannot be finished.
+#[derive(Debug, thiserror::Error)]
+#[error("The route has failed while it wrote the response.")]
+pub(crate) struct BrokenOff;
+
+/// A body that is known.
+pub(super) fn full(bytes: Bytes) -> ResponseBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
 
 /// `200 {"ok":true,"data":…}`; `data` is JSON text.
 pub(super) fn success(data: Bytes) -> HttpAnswer {
@@ -56,7 +66,7 @@ pub(super) fn mark_last(answer: &mut HttpAnswer) {
 
 /// An answer with this body, whose headers are the caller's.
 pub(super) fn with_body(body: Bytes) -> HttpAnswer {
-    Response::new(Full::new(body).boxed_unsync())
+    Response::new(full(body))
 }
 
 /// An answer without a body.
@@ -88,11 +98,19 @@ pub(super) fn failure(failure: &Failure) -> HttpAnswer {
 }
 
 /// The answer to a known path with another method.
-pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer {
+pub(super) fn method_not_allowed(method: &Method, allowed: &str) -> HttpAnswer {
     let message = format!("This path takes {allowed}, not {method}.");
     let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    allow(&mut answer, allowed);
     answer
+}
+
+/// Names the methods of a path.
+pub(super) fn allow(answer: &mut HttpAnswer, methods: &str) {
+    // Methods are tokens of ASCII.
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        answer.headers_mut().insert(ALLOW, methods);
+    }
 }
 
 fn json(status: StatusCode, body: Bytes) -> HttpAnswer {

@@ -117,7 +117,7 @@ fn heartbeat(engine: &Engine) -> Duration {
 fn event_stream(
     body: impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static,
 ) -> HttpAnswer {
-    let mut answer = Response::new(BodyExt::boxed_unsync(StreamBody::new(body)));
+    let mut answer = Response::new(StreamBody::new(body).map_err(|never| match never {}).boxed_unsync());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));

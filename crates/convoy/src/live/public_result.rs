@@ -41,7 +41,15 @@ impl Live {
         let function = program.public(FunctionKind::Query, name)?;
         crate::value::check(&input)?;
         let caller = program.has_context.then_some(caller);
-        let request = FunctionCall { function, input: input.into(), caller, key: None, observer: None };
+        let request = FunctionCall {
+            function,
+            input: input.into(),
+            caller,
+            key: None,
+            observer: None,
+            uncached: false,
+            route: None,
+        };
         let run = self.dispatcher.query(&program, &request).await;
         let result = run.result?;
         if let Some(reason) = why_private(run.seen.as_ref(), program.has_context) {

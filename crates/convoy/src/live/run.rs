@@ -179,7 +179,8 @@ impl Live {
                     RunTarget::Query(_) => ticket.caller.clone(),
                     RunTarget::Auth(_) => ticket.caller.as_deref().map(requesting_fingerprint),
                 };
-                let request = FunctionCall { function, input, caller, key: None, observer: None, uncached: false };
+                let request =
+                    FunctionCall { function, input, caller, key: None, observer: None, uncached: false, route: None };
                 (self.dispatcher.query(&program, &request).await, Some(program))
             }
             Err(failure) => (QueryRun::refused(failure), None),

@@ -23,7 +23,7 @@ impl Live {
         self.tasks.spawn(async move {
             let Ok(program) = live.loaded() else { return };
             let Ok(function) = program.public(FunctionKind::Query, &query_key.function) else { return };
-            let request = FunctionCall { function, input: query_key.input.clone(), caller: Some(other), key: None, observer: None, uncached: false };
+            let request = FunctionCall { function, input: query_key.input.clone(), caller: Some(other), key: None, observer: None, uncached: false, route: None };
             let run = tokio::select! {
                 () = live.stop.cancelled() => return,
                 run = live.dispatcher.query(&program, &request) => run,

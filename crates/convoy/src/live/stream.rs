@@ -164,6 +164,7 @@ impl Live {
             key: None,
             observer: None,
             uncached: false,
+            route: None,
         };
         let (context, _reads) = context_of(self.dispatcher.query(program, &request).await);
         let context = context?;

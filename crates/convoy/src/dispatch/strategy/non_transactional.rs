@@ -120,8 +120,8 @@ impl NonTransactional<'_> {
             Ok(executor.take_written().changes)
         };
         let may_change = || ops.iter().flatten().filter_map(Op::table).map(|table| changed(table)).collect();
-        let commit = scope.dispatcher.inner.committer.statement(run, may_change, scope.deadline, scope.unit()).await;
-        scope.committed(commit)
+        let (committer, deadline) = (&scope.dispatcher.inner.committer, scope.operation_deadline());
+        scope.committed(committer.statement(run, may_change, deadline, scope.unit()).await)
     }
 
     async fn control(&mut self, control: Control) -> Result<(), Failure> {

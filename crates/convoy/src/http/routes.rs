@@ -1,0 +1,233 @@
+//! Answers a request by an HTTP route of the program: the body streams to the function, and
+//! its response streams to the client.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::body::{self, RequestBody};
+use super::cors::Grant;
+use super::respond::{self, BrokenOff, HttpAnswer, failure, method_not_allowed};
+use super::router::{Found, Matched};
+use super::{cross_origin, guard};
+use crate::Engine;
+use crate::config::Config;
+use crate::dispatch::{Answer, ClientGuard, RouteBody, RouteClient, RouteHead};
+use crate::error::{Code, Failure};
+
+/// Headers that belong to the connection, which is the engine's.
+const OF_THE_CONNECTION: [&str; 6] = ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// A request for a route, which has passed the checks.
+pub(super) struct RouteRequest<'a> {
+    pub head: &'a Parts,
+    pub peer: Option<IpAddr>,
+    pub body: &'a mut RequestBody,
+    pub tasks: &'a TaskTracker,
+}
+
+/// Answers a request to the path of a route.
+pub(super) async fn answer(
+    engine: &Arc<Engine>,
+    found: Found,
+    request: RouteRequest<'_>,
+    grant: &Grant,
+) -> Result<HttpAnswer, Failure> {
+    let head = request.head;
+    match found {
+        Found::Route(matched) => run(engine, &matched, request).await,
+        Found::Options { allowed, .. } => {
+            let mut answer = match grant.preflight(&head.method, &head.headers, &allowed) {
+                Some(preflight) => preflight?,
+                None => respond::empty(StatusCode::NO_CONTENT),
+            };
+            respond::allow(&mut answer, &allowed);
+            Ok(answer)
+        }
+        Found::Method { allowed } => Ok(method_not_allowed(&head.method, &allowed)),
+    }
+}
+
+async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>) -> Result<HttpAnswer, Failure> {
+    let RouteRequest { head, peer, body, tasks } = request;
+    let config = engine.config();
+    let limits = &config.limits;
+    let max = matched.route.options.body_bytes.unwrap_or(limits.body_bytes as u64);
+    if body.size_hint().lower() > max {
+        return Err(too_large(max));
+    }
+    let has_body = !matches!(head.method, Method::GET | Method::HEAD) && !body.is_end_stream();
+    let input = json!({ "params": matched.params()?, "url": url_of(head, peer, config), "hasBody": has_body });
+    let caller = guard::caller(head, guard::address(&head.headers, peer, config.trust_proxy), false);
+    let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
+    let upload = Upload {
+        body: Some(std::mem::replace(body, body::empty())),
+        left: max,
+        max,
+        idle: Duration::from_millis(limits.body_ms),
+        is_read: is_read.clone(),
+        // A client that waits for 100 Continue has not sent the body.
+        discards: !head.headers.contains_key(header::EXPECT),
+        tasks: tasks.clone(),
+    };
+    let chunks = stream::unfold(upload, |mut upload| async move { Some((upload.next().await?, upload)) });
+    let call = (caller, input.to_string().into());
+    let started = engine.start_route((&matched.program, &matched.route), call, Box::pin(chunks))?;
+    let mut answer = respond(&matched.route.function.name, started).await.unwrap_or_else(|refused| failure(&refused));
+    if !is_read.load(Ordering::Relaxed) {
+        respond::mark_last(&mut answer);
+    }
+    Ok(answer)
+}
+
+/// Waits for the start of the response.
+async fn respond(route: &Arc<str>, (client, running): (RouteClient, Running)) -> Result<HttpAnswer, Failure> {
+    let Some((RouteHead { status, headers }, body, guard)) = client.response().await else {
+        return Err(match running.await {
+            Ok(Err(failure)) => failure,
+            Ok(Ok(_)) => Failure::internal(route, &"it ended without a response"),
+            Err(_dropped) => Failure::internal(route, &"its task ended without an answer (it panicked)"),
+        });
+    };
+    let (body, is_whole) = match body {
+        RouteBody::Whole(bytes) => (respond::full(bytes), true),
+        RouteBody::Chunks(chunks) => {
+            (Download { chunks, running, route: route.clone(), _guard: guard }.boxed_unsync(), false)
+        }
+    };
+    let mut answer = Response::new(body);
+    *answer.status_mut() = StatusCode::from_u16(status).map_err(|error| Failure::internal(route, &error))?;
+    for (name, value) in headers {
+        // The length of a body that is known follows from the body.
+        if OF_THE_CONNECTION.iter().any(|own| name.eq_ignore_ascii_case(own))
+            || (is_whole && name.eq_ignore_ascii_case("content-length"))
+        {
+            continue;
+        }
+        let value: Option<Vec<u8>> = value.chars().map(|each| u8::try_from(u32::from(each)).ok()).collect();
+        let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok());
+        let (Ok(name), Some(value)) = (HeaderName::from_bytes(name.as_bytes()), value) else {
+            return Err(Failure::internal(route, &format!("the header {name} of its response is invalid")));
+        };
+        answer.headers_mut().append(name, value);
+    }
+    Ok(answer)
+}
+
+/// The absolute URL of a request. Its scheme is that of a trusted proxy, if there is one.
+fn url_of(head: &Parts, peer: Option<IpAddr>, config: &Config) -> String {
+    let scheme = cross_origin::scheme_of(&head.headers, peer, config).unwrap_or_else(|| "http".to_owned());
+    let host = cross_origin::host_of(&head.headers, peer, config);
+    let host = if host.is_empty() { "localhost" } else { &host };
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    format!("{scheme}://{host}{path}")
+}
+
+fn too_large(max: u64) -> Failure {
+    Failure::new(
+        Code::PayloadTooLarge,
+        format!("The request's body is larger than {max} bytes, which is the limit of this route (bodyBytes)."),
+    )
+}
+
+/// A request body as its route pulls it. When it is dropped, the rest is discarded.
+struct Upload {
+    body: Option<RequestBody>,
+    /// How many bytes it may still have, and had at first.
+    left: u64,
+    max: u64,
+    /// How long the client may send nothing while the route waits.
+    idle: Duration,
+    /// Set at the end of the body.
+    is_read: Arc<AtomicBool>,
+    discards: bool,
+    tasks: TaskTracker,
+}
+
+impl Upload {
+    async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        loop {
+            let body = self.body.as_mut()?;
+            let frame = match tokio::time::timeout(self.idle, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => {
+                    self.is_read.store(true, Ordering::Relaxed);
+                    return None;
+                }
+                Ok(Some(Err(error))) => {
+                    self.body = None;
+                    return Some(Err(error.to_failure()));
+                }
+                Err(_elapsed) => {
+                    return Some(Err(Failure::new(Code::Timeout, "The request's body took too long to arrive.")));
+                }
+            };
+            // There is no use for trailers.
+            let Ok(bytes) = frame.into_data() else { continue };
+            if body.is_end_stream() {
+                self.is_read.store(true, Ordering::Relaxed);
+            }
+            let Some(left) = self.left.checked_sub(bytes.len() as u64) else { return Some(Err(too_large(self.max))) };
+            self.left = left;
+            return Some(Ok(bytes));
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| self.discards && !body.is_end_stream());
+        // Without a runtime, the process ends.
+        if let (Some(rest), Ok(_runtime)) = (rest, tokio::runtime::Handle::try_current()) {
+            self.tasks.spawn(body::discard(rest));
+        }
+    }
+}
+
+/// The end of a route's run.
+type Running = oneshot::Receiver<Result<Answer, Failure>>;
+
+/// A response body that its route writes. It ends well only if the run does; else the
+/// connection is broken off, so that the client does not take a part for the whole.
+struct Download {
+    chunks: mpsc::Receiver<Bytes>,
+    running: Running,
+    route: Arc<str>,
+    /// Tells the route that its client has left.
+    _guard: ClientGuard,
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(chunk) = ready!(self.chunks.poll_recv(context)) {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        let cause = match ready!(Pin::new(&mut self.running).poll(context)) {
+            Ok(Ok(_)) => return Poll::Ready(None),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_dropped) => "its task panicked".to_owned(),
+        };
+        tracing::warn!(route = &*self.route, cause, "a response was broken off");
+        Poll::Ready(Some(Err(BrokenOff)))
+    }
+}
