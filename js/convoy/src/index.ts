@@ -67,9 +67,18 @@ export {
   mutation,
   type QueryBuilder,
   query,
+  route,
 } from './server/functions.js';
 export { paginationOpts } from './server/pagination-opts.js';
 export { createDb } from './server/removed.js';
+export type {
+  ConvoyRoute,
+  RouteBuilder,
+  RouteBuilders,
+  RouteHandler,
+  RouteOptions,
+  RouteParams,
+} from './server/routes.js';
 export {
   ConvoyError,
   type ConvoyErrorCode,

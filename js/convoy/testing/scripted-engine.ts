@@ -65,6 +65,10 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   planMigration = notScripted;
   applyMigration = notScripted;
   watch = notScripted;
+  readBody = notScripted;
+  beginResponse = notScripted;
+  writeResponse = notScripted;
+  clientGone = notScripted;
   share = noWorkers;
   openPool = noWorkers;
   loadOnWorkers = noWorkers;

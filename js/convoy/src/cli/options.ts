@@ -58,6 +58,8 @@ export interface ProjectLayout {
   readonly functionsFolder: string;
   /** Optional: exports `createContext`. */
   readonly serverFile: string;
+  /** Optional: exports HTTP routes. */
+  readonly httpFile: string;
   readonly generatedFolder: string;
   /** Local state: the embedded Postgres and built code. Never checked in. */
   readonly stateFolder: string;
@@ -86,6 +88,7 @@ export function layoutOf(flags: ProjectFlags, cwd: string): ProjectLayout {
     schemaFile: path.resolve(root, flags.schema),
     functionsFolder: path.join(convoyFolder, 'functions'),
     serverFile: path.join(convoyFolder, 'server.ts'),
+    httpFile: path.join(convoyFolder, 'http.ts'),
     generatedFolder: path.join(convoyFolder, '_generated'),
     stateFolder,
     buildFolder: path.join(stateFolder, 'build'),

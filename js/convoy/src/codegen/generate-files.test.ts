@@ -29,6 +29,7 @@ const project: Project = {
     leaf('mail.deliver', { kind: 'action', internal: true }),
   ],
   contextModule: '../server.js',
+  routesModule: '../http.js',
   drizzleStandIn: false,
 };
 
@@ -53,6 +54,7 @@ describe('the generated files', () => {
       tables: [],
       functions: [],
       contextModule: null,
+      routesModule: null,
       drizzleStandIn: false,
     };
     for (const [name, text] of generateFiles(empty)) expect(text).toMatchSnapshot(name);

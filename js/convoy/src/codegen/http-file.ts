@@ -8,14 +8,23 @@ import { memberOf, moduleNames } from './modules.js';
 import { asKey, quote } from './names.js';
 import type { Project, ProjectFunction } from './project.js';
 
-const ownNames = ['createConvoyServer', 'defineStartFile', 'program', 'schema', 'server', 'startConvoyServer'];
+const ownNames = [
+  'createConvoyServer',
+  'defineStartFile',
+  'program',
+  'routes',
+  'schema',
+  'server',
+  'startConvoyServer',
+];
 
-export function httpFile({ schema, functions, contextModule }: Project): string {
+export function httpFile({ schema, functions, contextModule, routesModule }: Project): string {
   const modules = moduleNames(functions, ownNames);
   const imports: [string, string][] = [
     ...[...modules].map(([module, name]): [string, string] => [name, module]),
     ['schema', schema.module],
     ...(contextModule ? [['server', contextModule] as [string, string]] : []),
+    ...(routesModule ? [['routes', routesModule] as [string, string]] : []),
   ];
   return [
     header,
@@ -27,6 +36,7 @@ export function httpFile({ schema, functions, contextModule }: Project): string 
     '  return {',
     `    schema: schema.${schema.exportName},`,
     ...(contextModule ? ['    createContext: server.createContext,'] : []),
+    ...(routesModule ? ['    routes,'] : []),
     `    functions: ${functionsText(arrangeFunctions(functions), modules, '    ')},`,
     '  };',
     '});',

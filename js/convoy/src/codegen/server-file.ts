@@ -32,8 +32,16 @@ export function serverFile({
           'export type AppContext = ServerContext;',
         ]),
     '',
-    'export const { query, mutation, action, internalQuery, internalMutation, internalAction, authed }: FunctionHelpers<AppContext> =',
-    '  createFunctionHelpers<AppContext>();',
+    'export const {',
+    '  query,',
+    '  mutation,',
+    '  action,',
+    '  internalQuery,',
+    '  internalMutation,',
+    '  internalAction,',
+    '  authed,',
+    '  route,',
+    '}: FunctionHelpers<AppContext> = createFunctionHelpers<AppContext>();',
     '',
   ].join('\n');
 }

@@ -54,6 +54,7 @@ describe('createConvoy', () => {
           { name: 'convoy: OpenAPI document', kind: 'query', internal: true, share: false, transaction: true },
         ],
         hasContext: false,
+        routes: [],
         sync: true,
       },
     ]);

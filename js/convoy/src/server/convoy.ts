@@ -26,6 +26,7 @@ import { type PreloadOptions, preload } from './preload.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { openOrReload, reloadKey } from './reload.js';
+import type { RouteModule } from './routes.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
 import { watchQuery } from './watch.js';
@@ -40,6 +41,8 @@ export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOp
   readonly functions: FunctionTree;
   /** Creates the context of each call from its request. */
   readonly createContext?: CreateContext<BaseContext<DataModelOf<Schema>>> | undefined;
+  /** The HTTP routes by name, such as `import * as routes from './convoy/http.js'`. */
+  readonly routes?: RouteModule | undefined;
   /** Only in `ConvoyModuleOptions`. */
   readonly program?: undefined;
 }
@@ -228,8 +231,8 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );
   }
-  const { schema, functions, createContext, program: _none, ...engineOptions } = rest;
-  return { source: { schema, functions, createContext }, workers: null, engineOptions };
+  const { schema, functions, createContext, routes, program: _none, ...engineOptions } = rest;
+  return { source: { schema, functions, createContext, routes }, workers: null, engineOptions };
 }
 
 function executorFor(

@@ -23,6 +23,7 @@ import {
 } from '../schema/index.js';
 import { type Auth, assertSignedIn, type SignedInContext } from './auth.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
+import { createRouteBuilders, type RouteBuilders } from './routes.js';
 
 /** The kinds of functions. Internal functions have the same kinds. */
 export type FunctionKind = 'query' | 'mutation' | 'action';
@@ -186,13 +187,16 @@ export interface FunctionHelpers<Context> extends FunctionBuilders<Context> {
    * `ctx.auth.user` is never `null`. For contexts with `auth`.
    */
   readonly authed: FunctionBuilders<SignedInContext<Context>>;
+  /** Defines HTTP routes, which `convoy/http.ts` exports. Their context is that of an action. */
+  readonly route: RouteBuilders<Context>;
 }
 
 const BRAND = Symbol.for('convoy.function');
 
 /** Creates the builders for handlers whose context is a `Context`. */
 export function createFunctionHelpers<Context = ConvoyContext>(): FunctionHelpers<Context> {
-  return { ...buildersFor<Context>(), authed: buildersFor<SignedInContext<Context>>(needingSignIn) };
+  const authed = buildersFor<SignedInContext<Context>>(needingSignIn);
+  return { ...buildersFor<Context>(), authed, route: createRouteBuilders<Context>() };
 }
 
 /** The builders, which pass each handler through `wrap`. */
@@ -240,6 +244,9 @@ export const internalAction: ActionBuilder<ConvoyContext> = untyped.internalActi
 export const authed: FunctionBuilders<SignedInContext<ConvoyContext & { readonly auth: Auth }>> = createFunctionHelpers<
   ConvoyContext & { readonly auth: Auth }
 >().authed;
+
+/** Defines HTTP routes, which `convoy/http.ts` exports. Their context is untyped. */
+export const route: RouteBuilders<ConvoyContext> = untyped.route;
 
 /** Whether `value` was made by one of the builders, in any copy of this package. */
 export function isConvoyFunction(value: unknown): value is AnyConvoyFunction {
@@ -320,7 +327,7 @@ function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinitio
 const MAX_AGE = 31_536_000;
 
 function httpOptions(
-  builderName: keyof FunctionHelpers<unknown>,
+  builderName: BuilderName,
   { http, cache, share }: LooseDefinition,
 ): Pick<AnyConvoyFunction, 'http' | 'cache'> {
   const refuse = (problem: string): never => {

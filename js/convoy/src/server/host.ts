@@ -21,6 +21,7 @@ import { RESULT } from './functions.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { type Caller, CONTEXT_ONLY, type InheritedContext, NO_CALLER, type RequestJson, RootRun } from './root-run.js';
+import { RouteCall } from './route-call.js';
 import type { Run } from './run.js';
 import { assertContext, expiryOf, withBase } from './validate-context.js';
 
@@ -42,6 +43,7 @@ export class Host {
     return (kind, callId, index, text, request) => {
       if (typeof text !== 'string') this.#resolveBatch(callId, index, text);
       else if (kind === DELIVERY.call) this.#run(program, program.functions[index], callId, text, request);
+      else if (kind === DELIVERY.route) this.#run(program, program.routes[index], callId, text, request);
       else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, callId, text, request);
       else if (kind === DELIVERY.results) this.#resolveBatch(callId, index, text);
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
@@ -58,6 +60,7 @@ export class Host {
     return { request: JSON.stringify({ contextToken: token }), release: () => this.#inherited.delete(token) };
   }
 
+  /** First step: parses the arguments, or makes the request of a route. */
   #run(program: Program, fn: NamedFunction | undefined, callId: number, text: string, request: string | null): void {
     let run: RootRun | undefined;
     try {
@@ -66,6 +69,10 @@ export class Host {
       const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
       const caller = request === null ? NO_CALLER : this.#parseCaller(request);
       run = new RootRun(program, fn, call, caller);
+      if (fn.isRoute) {
+        this.#makeContext(run, new RouteCall(this.#engine, run, text));
+        return;
+      }
       const args = argumentsIn(text, input, program.dev ? new DevWarnings(program, call, fn.name) : null);
       if (isThenable(args)) this.#continue(run, args, (parsed) => this.#makeContext(run as RootRun, parsed));
       else this.#makeContext(run, args);

@@ -47,6 +47,14 @@ export interface NativeCalls {
   respond(callId: number, ok: boolean, text: string, metadata: string | null): void;
   /** `n` new UUIDv7s, each greater than all before. */
   mintIds(n: number): string[];
+  /** The next chunk of the request body of a route; `null` at its end. Rejects if the body does not arrive whole. */
+  readBody(callId: number): Promise<Buffer | null>;
+  /** Starts the response of a route: `{status,headers}` as JSON, headers as pairs; with `body`, that is all of it. */
+  beginResponse(callId: number, head: string, body: Buffer | null): void;
+  /** Sends a chunk of a response without a whole body. Resolves when it was taken; to false if no more are. */
+  writeResponse(callId: number, chunk: Buffer): Promise<boolean>;
+  /** Resolves to true when the client of a route has left, and to false when the route has ended. */
+  clientGone(callId: number): Promise<boolean>;
 }
 
 /** An engine as seen by a worker thread. The calls of the thread end with it. */
@@ -112,7 +120,10 @@ export interface NativeExchange {
   fail(reason: string): void;
   /** Resolves to the start of the response, with the whole body if that is no stream; `null` once closed. */
   respond(): Promise<{ readonly head: string; readonly body: Buffer } | null>;
-  /** The next chunk of a stream or of the upgraded connection; `null` at the end. Not before the last has resolved. */
+  /**
+   * The next chunk of a stream or of the upgraded connection; `null` at the end. Not before the last has resolved. Rejects
+   * if the stream has failed: break off the connection.
+   */
   pull(): Promise<Buffer | null>;
   close(): void;
 }
@@ -199,6 +210,8 @@ export const DELIVERY = {
   abandon: 2,
   /** Only create the context and report all its members in `seen`; the result is `null`. */
   context: 3,
+  /** Run route `index`; `text` has what it needs beside the `request`. The result is `null`. */
+  route: 5,
   /** A no-op whose return shows the engine that this thread is responsive. */
   ping: 4,
 } as const;

@@ -22,6 +22,8 @@ import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
 import { OPENAPI_DESCRIPTION, OPENAPI_NAME, openApiFunction } from './openapi/function.js';
 import type { QueryWatch } from './query-watch.js';
+import { routeFunction } from './route-call.js';
+import { describeRoutes, listRoutes, type RouteModule } from './routes.js';
 import { runAs } from './running-function.js';
 import { CHECK_DESCRIPTION, CHECK_NAME, documentCheck } from './stored-documents.js';
 
@@ -41,12 +43,16 @@ export interface ProgramSource {
   readonly functions: FunctionTree;
   /** Creates the context of each call from its request. */
   readonly createContext?: CreateContext | undefined;
+  /** The HTTP routes, by the name of their export. */
+  readonly routes?: RouteModule | undefined;
 }
 
 /** A function with its name. */
 export interface NamedFunction {
   readonly name: string;
   readonly definition: AnyConvoyFunction;
+  /** Its handler answers an HTTP request. */
+  readonly isRoute?: true;
 }
 
 /** A table prepared for calls. */
@@ -65,6 +71,8 @@ export interface Table {
 export interface Program {
   /** The user functions, followed by the internal ones of Convoy. */
   readonly functions: readonly NamedFunction[];
+  /** The HTTP routes as functions. */
+  readonly routes: readonly NamedFunction[];
   /** The user functions by name, as used in references, and by value. */
   readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
   readonly tables: ReadonlyMap<string, Table>;
@@ -107,6 +115,7 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
       { name: OPENAPI_NAME, definition: openApiFunction(functions, source.createContext !== undefined) },
       ...(dev ? [{ name: DEV_QUERY_NAME, definition: devQuery(functions, byName) }] : []),
     ],
+    routes: listRoutes(source.routes).map(({ route }) => routeFunction(route)),
     named: byNameAndValue(functions),
     tables: byName,
     createContext: source.createContext,
@@ -149,6 +158,7 @@ export function describeProgram(
       OPENAPI_DESCRIPTION,
       ...(dev ? [DEV_QUERY_DESCRIPTION] : []),
     ],
+    routes: describeRoutes(source.routes),
     hasContext: source.createContext !== undefined,
     sync,
   });

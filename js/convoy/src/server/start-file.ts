@@ -75,8 +75,8 @@ async function create({ url, source }: StartCode, options: StartOptions): Promis
     );
   }
   if (engine.workers !== 0) return createConvoy({ ...engine, databaseUrl, program: url });
-  const { schema, functions, createContext } = typeof source === 'function' ? await source() : source;
-  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext });
+  const { schema, functions, createContext, routes } = typeof source === 'function' ? await source() : source;
+  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext, routes });
 }
 
 async function start(code: StartCode, options: StartOptions): Promise<Convoy> {

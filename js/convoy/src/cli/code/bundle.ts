@@ -173,10 +173,11 @@ export async function removeOldBuilds(buildFolder: string, inUse: string): Promi
   }
 }
 
-function entryFor(layout: ProjectLayout, { schema, server, functions }: ProjectFiles): string {
+function entryFor(layout: ProjectLayout, { schema, server, http, functions }: ProjectFiles): string {
   const lines = [
     ['schema', schema],
     ...(server ? [['server', server]] : []),
+    ...(http ? [['http', http]] : []),
     ...functions.map((file, index) => [`functions${index}`, file]),
   ] as [string, string][];
   const local = (file: string) => JSON.stringify(`./${asPosix(path.relative(layout.root, file))}`);

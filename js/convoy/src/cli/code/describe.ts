@@ -9,6 +9,7 @@ export function describeCode({
   tableExports,
   functions,
   createContext,
+  routes,
   configuresServer,
 }: LoadedCode): InspectedCode {
   return {
@@ -21,6 +22,7 @@ export function describeCode({
     })),
     functions: functions.map(({ definition: _, ...described }) => described),
     hasContext: createContext !== undefined,
+    hasRoutes: routes !== undefined,
     configuresServer,
   };
 }

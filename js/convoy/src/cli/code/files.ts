@@ -8,6 +8,7 @@ import type { ProjectLayout } from '../options.js';
 export interface ProjectFiles {
   readonly schema: string;
   readonly server: string | null;
+  readonly http: string | null;
   /** Absolute paths, sorted by name. */
   readonly functions: readonly string[];
 }
@@ -23,6 +24,7 @@ export async function findProjectFiles(layout: ProjectLayout): Promise<ProjectFi
   return {
     schema: layout.schemaFile,
     server: existsSync(layout.serverFile) ? layout.serverFile : null,
+    http: existsSync(layout.httpFile) ? layout.httpFile : null,
     functions: await functionFiles(layout.functionsFolder),
   };
 }

@@ -5,6 +5,7 @@ import { asImport, type ProjectFunction, segmentsOf } from '../../codegen/index.
 import { isTableDefinition, type SchemaDefinition } from '../../schema/index.js';
 import type { CreateContext } from '../../server/contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions.js';
+import type { RouteModule } from '../../server/routes.js';
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
@@ -22,6 +23,8 @@ export interface LoadedCode {
   readonly tableExports: ReadonlyMap<unknown, string>;
   readonly functions: readonly LoadedFunction[];
   readonly createContext: CreateContext | undefined;
+  /** The exports of `http.ts`; `undefined` without that file. */
+  readonly routes: RouteModule | undefined;
   /** `server.ts` exports `configureServer`, which 0.0.1 called. */
   readonly configuresServer: boolean;
 }
@@ -41,6 +44,7 @@ export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: Pr
   return {
     ...schemaIn(modules.schema ?? {}, layout),
     functions,
+    routes: modules.http,
     createContext: typeof createContext === 'function' ? (createContext as CreateContext) : undefined,
     configuresServer: modules.server?.configureServer !== undefined,
   };

@@ -24,6 +24,7 @@ export async function writeProgram(
   const lines = [
     `import * as code from './${path.basename(bundleFile)}';`,
     `export const schema = code.schema.${code.schemaExport};`,
+    ...(code.hasRoutes ? ['export const routes = code.http;'] : []),
     ...(code.hasContext ? ['export const createContext = code.server.createContext;'] : []),
     `export const functions = ${functionsText(arrangeFunctions(code.functions), modules, '')};`,
     '',

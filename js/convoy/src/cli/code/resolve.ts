@@ -19,7 +19,9 @@ export function generatedStubs({ generatedFolder, root }: ProjectLayout): Plugin
       export const api = reference('');
       export const internal = reference('');`,
     server: `
-      export { query, mutation, action, internalQuery, internalMutation, internalAction, authed } from '@avvos/convoy';`,
+      export {
+        query, mutation, action, internalQuery, internalMutation, internalAction, authed, route,
+      } from '@avvos/convoy';`,
     dataModel: 'export {};',
   };
   return {

@@ -3,15 +3,23 @@
 import type { Writable } from 'node:stream';
 import type { Exchange } from './exchange.js';
 
-/** Writes all chunks, and ends `target`. A client that stops reading loses its connection. `flush` follows each chunk. */
+/**
+ * Writes all chunks, and ends `target`; if the stream fails half-way, `target` is destroyed instead. A client that stops
+ * reading loses its connection. `flush` follows each chunk.
+ */
 export async function download(exchange: Exchange, target: Writable, flush: () => void = () => {}): Promise<void> {
-  for await (const chunk of exchange.chunks(() => target.destroy())) {
-    const hasRoom = target.write(chunk);
-    flush();
-    if (!hasRoom) await drained(target);
-    if (target.destroyed) return;
+  try {
+    for await (const chunk of exchange.chunks(() => target.destroy())) {
+      const hasRoom = target.write(chunk);
+      flush();
+      if (!hasRoom) await drained(target);
+      if (target.destroyed) return;
+    }
+    target.end();
+  } catch {
+    // The engine has logged why.
+    target.destroy();
   }
-  target.end();
 }
 
 /** Resolves when `target` can take more, or has closed. */

@@ -120,7 +120,7 @@ export class Exchange {
   }
 
   /**
-   * The chunks of a stream. Each is produced when the one before was consumed. If that takes longer than the limit for
+   * The chunks of a stream. Each is produced when the one before was consumed. Throws if the stream fails half-way. If that takes longer than the limit for
    * slow readers, the exchange is closed and `onStalled` called.
    */
   async *chunks(onStalled: () => void): AsyncGenerator<Buffer, void, undefined> {
@@ -158,6 +158,7 @@ interface NativeHead {
   readonly slowReaderMs: number;
 }
 
-function bufferOf(bytes: Uint8Array): Buffer {
+/** The same bytes as a `Buffer`. */
+export function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -102,7 +102,7 @@ function writeHead(res: ServerResponse, { status, headers }: ResponseHead): void
   res.statusCode = status;
   for (const [name, value] of headers) {
     // A middleware may have set its own.
-    if (name === 'vary') res.appendHeader(name, value);
+    if (name === 'vary' || name === 'set-cookie') res.appendHeader(name, value);
     else res.setHeader(name, value);
   }
 }

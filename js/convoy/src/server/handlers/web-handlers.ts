@@ -14,11 +14,19 @@ export interface WebHandlers {
   readonly POST: WebHandler;
   /** Answers preflight requests of other origins. */
   readonly OPTIONS: WebHandler;
+  /** Answers by HTTP routes. */
+  readonly HEAD: WebHandler;
+  /** Answers by HTTP routes. */
+  readonly PUT: WebHandler;
+  /** Answers by HTTP routes. */
+  readonly PATCH: WebHandler;
+  /** Answers by HTTP routes. */
+  readonly DELETE: WebHandler;
 }
 
 export function webHandlers(engine: Pick<NativeEngine, 'exchange'>): WebHandlers {
   const handle = (request: Request): Promise<Response> => answer(engine, request);
-  return { GET: handle, POST: handle, OPTIONS: handle };
+  return { GET: handle, POST: handle, OPTIONS: handle, HEAD: handle, PUT: handle, PATCH: handle, DELETE: handle };
 }
 
 async function answer(engine: Pick<NativeEngine, 'exchange'>, request: Request): Promise<Response> {
