@@ -1,5 +1,5 @@
 //! The request body and the response of a running HTTP route, for its JavaScript thread.
-//! After the route has ended, there is nothing to read, and no client to write to.
+//! After the route has ended, a read fails, and there is no client to write to.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ type Route = Option<Arc<RouteExchange>>;
 /// The next chunk of the request body. Resolves to a `Buffer`, or to `null` at the end.
 pub fn read_body(env: &Env, route: Route) -> Result<Object<'_>> {
     promise(env, async move {
-        let Some(route) = route else { return Ok(None) };
-        Ok(route.read().await?.map(|chunk| Buffer::from(Vec::from(chunk))))
+        let chunk = route.ok_or_else(RouteExchange::over)?.read().await?;
+        Ok(chunk.map(|chunk| Buffer::from(Vec::from(chunk))))
     })
 }
 

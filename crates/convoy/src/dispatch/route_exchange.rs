@@ -74,17 +74,22 @@ impl RouteExchange {
     pub async fn read(&self) -> Result<Option<Bytes>, Failure> {
         let mut request = self.request.lock().await;
         let Some(chunks) = request.as_mut().filter(|_| !self.ended.is_cancelled()) else {
-            return Err(over());
+            return Err(RouteExchange::over());
         };
         let read = tokio::select! {
             biased;
-            () = self.ended.cancelled() => Some(Err(over())),
+            () = self.ended.cancelled() => Some(Err(RouteExchange::over())),
             read = chunks.next() => read,
         };
         if matches!(read, Some(Err(_))) {
             *request = None;
         }
         read.transpose()
+    }
+
+    /// The failure for reading after the run has ended: the rest must not be taken for the end.
+    pub fn over() -> Failure {
+        Failure::new(Code::Internal, "The body of a request was read after its route had ended.")
     }
 
     /// Starts the response, with its whole body if that is known. Ignored after the run has
@@ -145,10 +150,6 @@ impl RouteExchange {
             *request = None;
         }
     }
-}
-
-fn over() -> Failure {
-    Failure::new(Code::Internal, "The body of a request was read after its route had ended.")
 }
 
 /// The client's side of an exchange. Dropping it tells the route that the client has left.

@@ -121,7 +121,10 @@ impl Exchange {
         let peer = head.peer.as_deref().and_then(|peer| peer.parse::<IpAddr>().ok()).map(|peer| peer.to_canonical());
         let answers_all = head.answers_unknown_paths;
         let head = parse(&head)?;
-        let is_own = || Route::is_route(&head.method, &head.uri, engine.config()) || find(engine, &head).is_some();
+        // Routes of a program take no upgrades, which may be for another server at the same path.
+        let is_upgrade = matches!(body, ExchangeBody::Upgrade);
+        let of_program = || !is_upgrade && find(engine, &head).is_some();
+        let is_own = || Route::is_route(&head.method, &head.uri, engine.config()) || of_program();
         if !answers_all && !is_own() {
             return None;
         }

@@ -26,7 +26,7 @@ const DEV_PAGE: &str = "/_convoy";
 #[derive(Debug, thiserror::Error)]
 pub enum RoutesError {
     /// A route whose path belongs to Convoy.
-    #[error("{route} is at a path of Convoy itself ({reserved}); choose another path.")]
+    #[error("The {route} is at a path of Convoy itself ({reserved}); choose another path.")]
     Reserved {
         /// The route.
         route: String,
@@ -34,7 +34,7 @@ pub enum RoutesError {
         reserved: String,
     },
     /// Two routes of the same method and path.
-    #[error("{first} and {second} answer the same requests; remove one, or change its method or path.")]
+    #[error("The {first} and the {second} answer the same requests; remove one, or change its method or path.")]
     Twice {
         /// One of them.
         first: String,
@@ -42,7 +42,7 @@ pub enum RoutesError {
         second: String,
     },
     /// A path that cannot be told apart from another one.
-    #[error("{route} cannot be served beside {other}, since a path may match both; change one of the paths.")]
+    #[error("The {route} cannot be served beside the {other}, since a path may match both; change one of the paths.")]
     Conflict {
         /// The route.
         route: String,
@@ -50,7 +50,7 @@ pub enum RoutesError {
         other: String,
     },
     /// A path that is none.
-    #[error("{route} has an invalid path: {why}.")]
+    #[error("The {route} has an invalid path: {why}.")]
     Path {
         /// The route.
         route: String,
@@ -211,7 +211,7 @@ impl PathRoutes {
 
 /// A route in messages for its developer.
 fn describe(route: &Route) -> String {
-    format!("The route `{}` of convoy/http.ts ({})", route.name, route.function.name)
+    format!("route `{}` of convoy/http.ts ({})", route.name, route.function.name)
 }
 
 /// The prefix of Convoy's own paths that a path is under.

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -103,29 +103,39 @@ async fn respond(route: &Arc<str>, (client, running): (RouteClient, Running)) ->
             Err(_dropped) => Failure::internal(route, &"its task ended without an answer (it panicked)"),
         });
     };
-    let (body, is_whole) = match body {
-        RouteBody::Whole(bytes) => (respond::full(bytes), true),
+    let status = StatusCode::from_u16(status).map_err(|error| Failure::internal(route, &error))?;
+    let mut headers = header_map(route, headers)?;
+    let body = match body {
+        RouteBody::Whole(bytes) => {
+            // It follows from the body.
+            headers.remove(header::CONTENT_LENGTH);
+            respond::full(bytes)
+        }
         RouteBody::Chunks(chunks) => {
-            (Download { chunks, running, route: route.clone(), _guard: guard }.boxed_unsync(), false)
+            let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            Download { chunks, running, declared, route: route.clone(), _guard: guard }.boxed_unsync()
         }
     };
     let mut answer = Response::new(body);
-    *answer.status_mut() = StatusCode::from_u16(status).map_err(|error| Failure::internal(route, &error))?;
-    for (name, value) in headers {
-        // The length of a body that is known follows from the body.
-        if OF_THE_CONNECTION.iter().any(|own| name.eq_ignore_ascii_case(own))
-            || (is_whole && name.eq_ignore_ascii_case("content-length"))
-        {
-            continue;
-        }
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    Ok(answer)
+}
+
+/// The headers of a response, without those of the connection.
+fn header_map(route: &str, pairs: Vec<(String, String)>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
         let value: Option<Vec<u8>> = value.chars().map(|each| u8::try_from(u32::from(each)).ok()).collect();
         let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok());
         let (Ok(name), Some(value)) = (HeaderName::from_bytes(name.as_bytes()), value) else {
             return Err(Failure::internal(route, &format!("the header {name} of its response is invalid")));
         };
-        answer.headers_mut().append(name, value);
+        if !OF_THE_CONNECTION.contains(&name.as_str()) {
+            headers.append(name, value);
+        }
     }
-    Ok(answer)
+    Ok(headers)
 }
 
 /// The absolute URL of a request. Its scheme is that of a trusted proxy, if there is one.
@@ -206,6 +216,8 @@ type Running = oneshot::Receiver<Result<Answer, Failure>>;
 struct Download {
     chunks: mpsc::Receiver<Bytes>,
     running: Running,
+    /// How many bytes it must still have; `None` if its length is not declared.
+    declared: Option<u64>,
     route: Arc<str>,
     /// Tells the route that its client has left.
     _guard: ClientGuard,
@@ -219,13 +231,22 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(chunk) = ready!(self.chunks.poll_recv(context)) {
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
-        }
-        let cause = match ready!(Pin::new(&mut self.running).poll(context)) {
-            Ok(Ok(_)) => return Poll::Ready(None),
-            Ok(Err(failure)) => failure.to_string(),
-            Err(_dropped) => "its task panicked".to_owned(),
+        let cause = match ready!(self.chunks.poll_recv(context)) {
+            Some(chunk) => match self.declared.map(|left| left.checked_sub(chunk.len() as u64)) {
+                Some(None) => "it is longer than its Content-Length".to_owned(),
+                left => {
+                    self.declared = left.flatten();
+                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                }
+            },
+            None => match ready!(Pin::new(&mut self.running).poll(context)) {
+                Ok(Ok(_)) if self.declared.is_some_and(|left| left > 0) => {
+                    "it is shorter than its Content-Length".to_owned()
+                }
+                Ok(Ok(_)) => return Poll::Ready(None),
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_dropped) => "its task panicked".to_owned(),
+            },
         };
         tracing::warn!(route = &*self.route, cause, "a response was broken off");
         Poll::Ready(Some(Err(BrokenOff)))

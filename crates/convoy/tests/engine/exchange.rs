@@ -75,12 +75,12 @@ async fn an_exchange_that_is_closed_or_dropped_ends_its_session() {
     let closed = begin(&app, "GET", url, ExchangeBody::Whole(Bytes::new()));
     let (head, _) = closed.respond().await.expect("it is open");
     assert!(head.streams);
-    assert!(within(closed.pull()).await.is_some());
+    assert!(within(closed.pull()).await.expect("it goes on").is_some());
     let dropped = begin(&app, "GET", url, ExchangeBody::Whole(Bytes::new()));
     assert!(dropped.respond().await.is_some());
     assert_eq!(app.engine.stats().sessions, 2);
     let (pulled, ()) = tokio::join!(within(closed.pull()), async { closed.close() });
-    assert!(pulled.is_none());
+    assert!(pulled.expect("it ended well").is_none());
     drop(dropped);
     assert_eq!(app.engine.stats().sessions, 0);
     // Its response is not awaited any more.

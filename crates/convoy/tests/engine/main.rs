@@ -25,6 +25,7 @@ mod prepared_statements;
 mod raw_sessions;
 mod result_cache;
 mod round_trips;
+mod routes;
 mod serial_queue;
 mod sessions;
 mod shared;

@@ -10,5 +10,13 @@ export interface ServerContext extends BaseContext<DataModel> {}
 /** The `ctx` of handlers; export `createContext` from `convoy/server.ts` to extend it. */
 export type AppContext = ServerContext;
 
-export const { query, mutation, action, internalQuery, internalMutation, internalAction, authed }: FunctionHelpers<AppContext> =
-  createFunctionHelpers<AppContext>();
+export const {
+  query,
+  mutation,
+  action,
+  internalQuery,
+  internalMutation,
+  internalAction,
+  authed,
+  route,
+}: FunctionHelpers<AppContext> = createFunctionHelpers<AppContext>();

@@ -11,5 +11,13 @@ export interface ServerContext extends BaseContext<DataModel> {}
 /** The context that `createContext` returns. */
 export type AppContext = Awaited<ReturnType<typeof createContext>>;
 
-export const { query, mutation, action, internalQuery, internalMutation, internalAction, authed }: FunctionHelpers<AppContext> =
-  createFunctionHelpers<AppContext>();
+export const {
+  query,
+  mutation,
+  action,
+  internalQuery,
+  internalMutation,
+  internalAction,
+  authed,
+  route,
+}: FunctionHelpers<AppContext> = createFunctionHelpers<AppContext>();

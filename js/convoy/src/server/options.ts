@@ -1,6 +1,7 @@
 /** The options of the engine, which do not depend on the program. */
 
 import type { ResourceLimits } from 'node:worker_threads';
+import type { CorsOptions } from './cors-options.js';
 
 /** Limits, each with its default and the error code for exceeding it. */
 export interface ConvoyLimits {
@@ -49,14 +50,6 @@ export interface ConvoyLimits {
   readonly bodyMs?: number;
   /** The interval of heartbeat comments on an idle stream, in milliseconds (15,000). */
   readonly heartbeatMs?: number;
-}
-
-/** Other origins whose pages may call this server and read its responses. */
-export interface CorsOptions {
-  /** Each as browsers send it: `https://app.example`, `http://localhost:5173`. Compared exactly; `*` is not supported. */
-  readonly origins: readonly string[];
-  /** Whether their requests may carry cookies (false). */
-  readonly credentials?: boolean;
 }
 
 /** What the OpenAPI document says about the application. */

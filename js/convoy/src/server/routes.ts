@@ -5,7 +5,7 @@
  * when its module is loaded.
  */
 
-import type { CorsOptions } from './options.js';
+import type { CorsOptions } from './cors-options.js';
 
 /** The parameters of a path as strings: `{ id: string }` for `/webhooks/:id`, `{ rest: string }` for `/files/*rest`. */
 export type RouteParams<Path extends string> = string extends Path

@@ -474,3 +474,26 @@ const named = members.authed.mutation({ handler: (ctx) => ctx.auth.user.name });
 expectTypeOf<ResultOfRef<RefFor<'named', typeof named>>>().toEqualTypeOf<string>();
 // @ts-expect-error The context has no auth
 full.authed.query({ handler: (ctx) => ctx.auth.user });
+// Parameters of a route are those of its path, and its context is that of the program.
+const { route } = createFunctionHelpers<ServerContext & { user: string }>();
+route.get('/webhooks/:provider/files/*rest', async (ctx, request, params) => {
+  expectTypeOf(ctx.user).toEqualTypeOf<string>();
+  expectTypeOf(request).toEqualTypeOf<Request>();
+  expectTypeOf(params).toEqualTypeOf<{ readonly provider: string; readonly rest: string }>();
+  // @ts-expect-error - the path has no such parameter
+  params.id;
+  return new Response(params.rest);
+});
+route.post('/plain', { timeoutMs: 1_000, cors: { origins: ['https://app.example'] } }, (_ctx, _request, params) => {
+  expectTypeOf<keyof typeof params>().toBeNever();
+  return new Response();
+});
+const somePath: string = '/computed/:id';
+route.all(somePath, (_ctx, _request, params) => {
+  expectTypeOf(params).toEqualTypeOf<Readonly<Record<string, string>>>();
+  return new Response(params.id);
+});
+// @ts-expect-error - a handler returns a Response
+route.get('/text', () => 'text');
+// @ts-expect-error - there is no such option
+route.get('/text', { timeout: 5 }, () => new Response());

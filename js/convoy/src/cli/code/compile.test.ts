@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeFunctions } from '../../server/program.js';
 import { importProgram } from '../../server/program-module.js';
+import { describeRoutes } from '../../server/routes.js';
 import { removeOldBuilds } from './bundle.js';
 import { compileProject } from './compile.js';
 import { describeCode } from './describe.js';
@@ -70,6 +71,22 @@ describe('compiling a project', () => {
     expect(source.createContext).toBeTypeOf('function');
     expect(await generated('server.ts')).toContain(`import type { createContext } from '../server.js'`);
     expect(await generated('dataModel.ts')).toContain(`import type { schema } from '../schema.js'`);
+  });
+
+  it('takes the HTTP routes of http.ts, whose builders are typed with the context', async () => {
+    await compile();
+    expect(await generated('http.ts')).not.toContain('routes');
+    await project.write({
+      'convoy/http.ts': `import { route } from './_generated/server';
+export const hook = route.post('/hooks/:id', async (ctx, request, { id }) => new Response(id));
+export const helper = () => 2;`,
+    });
+    const { source } = await compile();
+    expect(describeRoutes(source.routes)).toEqual([{ name: 'hook', method: 'POST', path: '/hooks/:id', options: {} }]);
+    expect(await generated('http.ts')).toContain(`const routes = await import('../http.js')`);
+    expect(await generated('server.ts')).toMatch(/^ {2}route,$/m);
+    await project.write({ 'convoy/http.ts': null });
+    expect((await compile()).source.routes).toBeUndefined();
   });
 
   it('infers a table from the export that is this table', async () => {
