@@ -133,6 +133,8 @@ describe.each([
     }
     await get('/events/next', { method: 'POST' });
     expect((await reader.read()).done).toBe(true);
+    // The signal is for clients that leave.
+    expect((await seen()).filter((what) => /^(events|cancelled):/.test(what))).toEqual([]);
     expect(await app.convoy.query(kinds, {})).toContain('streamed');
   });
 

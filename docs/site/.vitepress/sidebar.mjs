@@ -24,6 +24,7 @@ export const sidebar = [
       { text: 'Vue, Svelte and Solid', link: '/other-frameworks' },
       { text: 'TanStack Query', link: '/tanstack-query' },
       { text: 'TanStack DB', link: '/tanstack-db' },
+      { text: 'HTTP routes', link: '/http-routes' },
       { text: 'Workers', link: '/workers' },
       { text: 'Existing servers', link: '/existing-servers' },
       { text: 'Frameworks', link: '/frameworks' },

@@ -18,7 +18,7 @@ use crate::error::{Code, Failure};
 const ALL_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// The paths of Convoy if its base path is `/`.
 const OWN_PATHS: [&str; 10] =
-    ["query", "mutation", "action", "subscribe", "live", "ws", "health", "ready", "_live", "openapi.json"];
+    ["/query", "/mutation", "/action", "/subscribe", "/live", "/ws", "/health", "/ready", "/_live", "/openapi.json"];
 /// The page of `convoy dev`.
 const DEV_PAGE: &str = "/_convoy";
 
@@ -113,7 +113,7 @@ impl Routes {
         let mut order = Vec::new();
         for route in routes {
             if let Some(reserved) = reserved_prefix(&route.path, base) {
-                return Err(RoutesError::Reserved { route: describe(route), reserved });
+                return Err(RoutesError::Reserved { route: describe(route), reserved: reserved.to_owned() });
             }
             let path = pattern(&route.path);
             let at_path = by_path.entry(path.clone()).or_insert_with(|| {
@@ -215,16 +215,16 @@ fn describe(route: &Route) -> String {
 }
 
 /// The prefix of Convoy's own paths that a path is under.
-fn reserved_prefix(path: &str, base: &str) -> Option<String> {
+fn reserved_prefix<'a>(path: &str, base: &'a str) -> Option<&'a str> {
     let is_under =
         |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if is_under(DEV_PAGE) {
-        return Some(DEV_PAGE.to_owned());
+        return Some(DEV_PAGE);
     }
     if !base.is_empty() {
-        return is_under(base).then(|| base.to_owned());
+        return is_under(base).then_some(base);
     }
-    OWN_PATHS.into_iter().map(|own| format!("/{own}")).find(|own| is_under(own))
+    OWN_PATHS.into_iter().find(|own| is_under(own))
 }
 
 /// The names of the parameters of a path.

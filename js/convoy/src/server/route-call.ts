@@ -45,6 +45,7 @@ export class RouteCall {
   readonly #client = new AbortController();
   /** Set when the client leaves before the response was sent. */
   #isClientGone = false;
+  #isAnswered = false;
 
   /** Throws a `ConvoyError` for a request that the web's `Request` cannot represent. */
   constructor(engine: NativeCalls, run: RootRun, text: string) {
@@ -53,7 +54,9 @@ export class RouteCall {
     const { params, url, hasBody } = JSON.parse(text) as RouteInput;
     this.#params = params;
     this.#request = this.#makeRequest(url, hasBody);
-    run.call.onEnd(() => this.#client.abort(run.endReason ?? undefined));
+    run.call.onEnd(() => {
+      if (!this.#isAnswered) this.#client.abort(run.endReason);
+    });
     engine.clientGone(run.call.id).then((isGone) => {
       if (isGone) this.#onClientGone();
     }, ignore);
@@ -68,6 +71,8 @@ export class RouteCall {
     } catch (error) {
       // After the client has left, what was aborted for it is no error of the handler.
       if (!this.#isClientGone || !isAbort(error, this.#client.signal)) throw error;
+    } finally {
+      this.#isAnswered = true;
     }
   }
 
@@ -168,6 +173,8 @@ async function collect(reader: Reader): Promise<{ collected: Uint8Array[]; pendi
   const collected: Uint8Array[] = [];
   for (let bytes = 0; ; ) {
     const pending = reader.read();
+    // Its reader may fail before it awaits this.
+    pending.catch(ignore);
     const next = await Promise.race([pending, later]);
     if (next === null) return { collected, pending };
     if (next.done) return { collected, pending: null };

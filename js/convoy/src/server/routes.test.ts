@@ -45,7 +45,8 @@ describe('a route', () => {
   });
 
   test.each([
-    [{ timeoutMs: -1 }, 'timeoutMs is a whole number'],
+    [{ timeoutMs: 0 }, 'timeoutMs is a whole number'],
+    [{ bodyBytes: -1 }, 'bodyBytes is a whole number'],
     [{ bodyBytes: 1.5 }, 'bodyBytes is a whole number'],
     [{ bodyBytes: '1' }, 'bodyBytes is a whole number'],
     [{ crossSite: 1 }, 'crossSite is true or false'],

@@ -191,7 +191,8 @@ function optionsProblem(options: unknown): string | null {
   if (typeof options !== 'object' || options === null) return 'the options are an object, before the handler.';
   for (const [key, value] of Object.entries(options)) {
     if (key === 'timeoutMs' || key === 'bodyBytes') {
-      if (!Number.isSafeInteger(value) || value < 0) return `${key} is a whole number; ${String(value)} was given.`;
+      if (!Number.isSafeInteger(value) || value < (key === 'timeoutMs' ? 1 : 0))
+        return `${key} is a whole number; ${String(value)} was given.`;
     } else if (key === 'crossSite') {
       if (typeof value !== 'boolean') return 'crossSite is true or false.';
     } else if (key === 'cors') {
