@@ -24,7 +24,14 @@ export {
   type TablesOf,
   type TableTypes,
 } from './schema/index.js';
-export { type Auth, type AuthUser, createAuth, type SignedInAuth, type SignedInContext } from './server/auth.js';
+export {
+  type Auth,
+  type AuthUser,
+  createAuth,
+  type Identity,
+  type SignedInAuth,
+  type SignedInContext,
+} from './server/auth.js';
 export { type BaseContextParts, createBaseContext } from './server/base-context.js';
 export { type CachedReader, cachedReads } from './server/cached-reads.js';
 export type {

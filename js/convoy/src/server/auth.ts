@@ -23,6 +23,14 @@ export interface AuthUser {
   readonly permissions?: readonly string[] | undefined;
 }
 
+/** Who a request comes from, as an adapter has found out. */
+export interface Identity<User extends AuthUser = AuthUser> {
+  /** The user; `null` for a caller who is known not to be signed in. */
+  readonly user: User | null;
+  /** When the credentials expire, in milliseconds since 1970; without it, they do not. */
+  readonly expiresAt?: number | undefined;
+}
+
 /** `ctx.auth`. In a query, results are shared between callers for whom each question has the same answer. */
 export interface Auth<User extends AuthUser = AuthUser> {
   /** The signed-in user; `null` if the caller is not signed in. Each field that a query reads is a question of its own. */
