@@ -2,6 +2,6 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    projects: ['js/convoy', 'js/create-convoy-app', 'examples/chat', 'tests', 'type-tests'],
+    projects: ['js/convoy', 'js/convoy-auth', 'js/create-convoy-app', 'examples/chat', 'tests', 'type-tests'],
   },
 });

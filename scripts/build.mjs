@@ -14,6 +14,7 @@ export async function buildPackage() {
   await ensureInstalled();
   await vendorEsbuild();
   await run('Building the TypeScript package', 'npx', ['tsc', '-p', 'js/convoy']);
+  await run('Building @avvos/convoy-auth', 'npx', ['tsc', '-p', 'js/convoy-auth']);
   await run('Building create-convoy-app', 'npx', ['tsc', '-p', 'js/create-convoy-app']);
 }
 

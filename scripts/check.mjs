@@ -23,6 +23,7 @@ await run('Rust lints', 'cargo', [
 ]);
 await run('TypeScript format and lints', 'npx', ['biome', 'check', '--error-on-warnings', '.']);
 await run('Types of the package and its tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
+await run('Types of @avvos/convoy-auth', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy-auth/tsconfig.test.json']);
 await run('Types of create-convoy-app', 'npx', ['tsc', '--noEmit', '-p', 'js/create-convoy-app/tsconfig.test.json']);
 for (const template of await readdir(join(root, 'js/create-convoy-app/templates'))) {
   // Next.js is 200 MB and not installed here; `npm run test:long` installs it, and checks the types of its template.

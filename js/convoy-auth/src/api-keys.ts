@@ -1,0 +1,139 @@
+/**
+ * `apiKeys`: keys for programs, which the application creates and stores as hashes.
+ *
+ * A key is `<prefix>_<43 characters><6 characters>`: 256 random bits in base 62, and a checksum of all before it, so that
+ * a mistyped key, or one of another application, costs no lookup. The key cannot be guessed, so one SHA-256 suffices; the
+ * lookup by its hash reveals nothing about a key by the time it takes, and takes the same time for all keys.
+ */
+
+import { createHash, randomBytes } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import type { AuthUser } from '@avvos/convoy';
+import { type AuthAdapter, defineAdapter } from './adapter.js';
+import { bearerToken, headerToken } from './credentials.js';
+import { unauthorized } from './refusals.js';
+
+const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+/** 62 ** 43 is more than 2 ** 256. */
+const RANDOM_CHARS = 43;
+/** 62 ** 6 is more than 2 ** 32. */
+const CHECKSUM_CHARS = 6;
+
+/** A new API key. */
+export interface CreatedApiKey {
+  /** The key, to be shown to its owner once. */
+  readonly key: string;
+  /** Its SHA-256 as 64 hexadecimal digits, to be stored. */
+  readonly hash: string;
+}
+
+/** What the application has stored about a key. */
+export interface FoundApiKey<User extends AuthUser = AuthUser> {
+  /** The user in whose name the key acts. */
+  readonly user: User;
+  /** When the key expires, in milliseconds since 1970. */
+  readonly expiresAt?: number | null | undefined;
+  /** When the key was revoked, in milliseconds since 1970. */
+  readonly revokedAt?: number | null | undefined;
+}
+
+/** The options of `apiKeys`. */
+export interface ApiKeysOptions<User extends AuthUser, Base> {
+  /** The prefix of the keys, as passed to `createApiKey`. */
+  readonly prefix: string;
+  /** The header that carries a key, if `authorization` does not. Default: `x-api-key`. */
+  readonly header?: string;
+  /**
+   * Finds a key by its hash; `null` if there is none. `base` is that of `createContext`: what it reads is tracked, so a
+   * key that is deleted ends its live queries.
+   */
+  readonly find: (hash: string, base: Base) => Promise<FoundApiKey<User> | null>;
+}
+
+/** Creates a key. Store the hash; the key itself cannot be shown again. */
+export function createApiKey({ prefix }: { readonly prefix: string }): CreatedApiKey {
+  const body = `${checkedPrefix(prefix)}_${randomText(RANDOM_CHARS)}`;
+  const key = body + checksumOf(body);
+  return { key, hash: hashApiKey(key) };
+}
+
+/** The hash of a key, as `createApiKey` returns it and `find` receives it. */
+export function hashApiKey(key: string): string {
+  return createHash('sha256').update(key).digest('hex');
+}
+
+/**
+ * Accepts API keys, as `Authorization: Bearer <key>` or `x-api-key: <key>`.
+ *
+ * @example
+ * const auth = apiKeys({ prefix: 'acme', find: async (hash, base: ServerContext) => … });
+ */
+export function apiKeys<User extends AuthUser, Base = unknown>(
+  options: ApiKeysOptions<User, Base>,
+): AuthAdapter<User, Base> {
+  const { find, header = 'x-api-key' } = options;
+  const prefix = checkedPrefix(options.prefix);
+  const name = header.toLowerCase();
+  return defineAdapter<User, Base>({
+    accepts: `an API key ${prefix}_…`,
+    headers: ['authorization', name],
+    async identify(req, base) {
+      const key = headerToken(req, name) ?? bearerKey(bearerToken(req), prefix);
+      if (key === null) return null;
+      if (!isWellFormed(key, prefix)) {
+        throw unauthorized('The API key is malformed: part of it is missing, or it is not one of this application.');
+      }
+      const found = await find(hashApiKey(key), base);
+      if (found === null) throw unauthorized('The API key does not exist.');
+      const { user, expiresAt, revokedAt } = found;
+      if (typeof revokedAt === 'number' && revokedAt <= Date.now()) throw unauthorized('The API key was revoked.');
+      if (typeof expiresAt === 'number' && expiresAt <= Date.now()) throw unauthorized('The API key has expired.');
+      // A revocation in the future ends live queries, too.
+      const ends = Math.min(expiresAt ?? Number.POSITIVE_INFINITY, revokedAt ?? Number.POSITIVE_INFINITY);
+      return ends === Number.POSITIVE_INFINITY ? { user } : { user, expiresAt: ends };
+    },
+  });
+}
+
+function bearerKey(token: string | null, prefix: string): string | null {
+  return token?.startsWith(`${prefix}_`) ? token : null;
+}
+
+function isWellFormed(key: string, prefix: string): boolean {
+  const body = key.slice(0, -CHECKSUM_CHARS);
+  return (
+    key.startsWith(`${prefix}_`) &&
+    key.length === prefix.length + 1 + RANDOM_CHARS + CHECKSUM_CHARS &&
+    /^[0-9A-Za-z]+$/.test(key.slice(prefix.length + 1)) &&
+    key.slice(-CHECKSUM_CHARS) === checksumOf(body)
+  );
+}
+
+function checkedPrefix(prefix: string): string {
+  if (/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/.test(prefix) && prefix.length <= 32) return prefix;
+  throw new TypeError(
+    `The prefix of an API key consists of lower-case letters, digits and single underscores, at most 32, as in \`acme_live\`; ${JSON.stringify(prefix)} was given.`,
+  );
+}
+
+function checksumOf(body: string): string {
+  let text = '';
+  let rest = crc32(body);
+  for (let at = 0; at < CHECKSUM_CHARS; at++) {
+    text = DIGITS[rest % DIGITS.length] + text;
+    rest = Math.floor(rest / DIGITS.length);
+  }
+  return text;
+}
+
+function randomText(length: number): string {
+  // Bytes from 248 would make the first digits more likely.
+  const limit = 256 - (256 % DIGITS.length);
+  let text = '';
+  while (text.length < length) {
+    for (const byte of randomBytes(length)) {
+      if (byte < limit && text.length < length) text += DIGITS[byte % DIGITS.length];
+    }
+  }
+  return text;
+}

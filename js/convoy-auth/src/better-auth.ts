@@ -1,0 +1,118 @@
+/**
+ * `betterAuth`: sessions of Better Auth, verified by the instance of the program. Imports nothing of Better Auth.
+ *
+ * The session is read from the database in every call: neither Better Auth's cookie cache, which lets a deleted session
+ * live on for minutes, nor its refresh, whose cookie a live query could not send. Its own routes refresh sessions.
+ */
+
+import { type AuthUser, ConvoyError } from '@avvos/convoy';
+import { type AuthAdapter, defineAdapter } from './adapter.js';
+import { bearerToken, cookieHeader } from './credentials.js';
+import { text } from './jwt/claims.js';
+import { type PlainData, plainData } from './plain-data.js';
+import { unauthorized, unavailable } from './refusals.js';
+
+/** What the adapter uses of an instance of Better Auth. */
+export interface BetterAuthInstance {
+  /** Its options, of which the adapter reads where sessions are stored. */
+  readonly options: { readonly database?: unknown; readonly secondaryStorage?: unknown };
+  /** Its endpoints as functions. */
+  readonly api: {
+    // biome-ignore lint/suspicious/noExplicitAny: the type of an endpoint depends on the options of the instance.
+    readonly getSession: (input: any) => Promise<unknown>;
+  };
+  /** Its types. */
+  readonly $Infer: { readonly Session: { readonly session: object; readonly user: object } };
+}
+
+/** A session and its user, as Better Auth returns them. */
+export type BetterAuthSession<Instance extends BetterAuthInstance> = Instance['$Infer']['Session'];
+
+/**
+ * The user of a session: the record of the user with dates in milliseconds, and the organization and roles that plugins
+ * store.
+ */
+export type BetterAuthUser<Instance extends BetterAuthInstance> = PlainData<BetterAuthSession<Instance>['user']> &
+  AuthUser;
+
+/** The options of `betterAuth`. */
+export interface BetterAuthOptions<Instance extends BetterAuthInstance, User extends AuthUser> {
+  /** Also accepts session tokens in the header `authorization`. Needs Better Auth's plugin `bearer`. Default: false. */
+  readonly bearer?: boolean;
+  /** The user of a session. `standard` is the user by default. */
+  readonly user?: (found: BetterAuthSession<Instance>, standard: BetterAuthUser<Instance>) => User;
+}
+
+/**
+ * Accepts sessions of Better Auth. `organization` is the active organization of the plugin `organization`, `roles` are
+ * those of the plugin `admin`. Without a session, or with one that has ended, the caller is not signed in.
+ *
+ * @example
+ * export const auth = betterAuth(betterAuthInstance);
+ */
+export function betterAuth<Instance extends BetterAuthInstance, User extends AuthUser = BetterAuthUser<Instance>>(
+  instance: Instance,
+  options: BetterAuthOptions<Instance, User> = {},
+): AuthAdapter<User> {
+  const { bearer = false } = options;
+  // Without a database, the cookie is the session.
+  const isStored = instance.options.database !== undefined || instance.options.secondaryStorage !== undefined;
+  const query = { disableRefresh: true, disableCookieCache: isStored };
+  // Without `user`, `User` is its default.
+  const userOf = options.user ?? ((_: unknown, user: BetterAuthUser<Instance>) => user as unknown as User);
+  return defineAdapter({
+    accepts: 'a session of Better Auth',
+    ...(bearer ? { headers: ['authorization'] } : {}),
+    async identify(req) {
+      const token = bearer ? bearerToken(req) : null;
+      const cookie = token === null ? cookieHeader(req) : null;
+      if (token === null && cookie === null) return null;
+      const headers = new Headers(cookie === null ? { authorization: `Bearer ${token}` } : { cookie });
+      const found = await readSession(instance, { headers, query });
+      if (found !== null) return { user: userOf(found, userIn<Instance>(found)), expiresAt: expiryOf(found) };
+      if (token !== null) throw unauthorized('The session has ended, or never existed. Sign in again.');
+      return null;
+    },
+  });
+}
+
+async function readSession<Instance extends BetterAuthInstance>(
+  { api }: Instance,
+  input: object,
+): Promise<BetterAuthSession<Instance> | null> {
+  try {
+    return (await api.getSession(input)) as BetterAuthSession<Instance> | null;
+  } catch (error) {
+    // Better Auth's APIError; a copy of another version has another class.
+    const { statusCode } = error as { readonly statusCode?: unknown };
+    if (statusCode === 401) throw unauthorized('The session is not valid. Sign in again.', error);
+    if (typeof statusCode === 'number' && statusCode >= 500) {
+      throw unavailable('The session could not be read. Is the database of Better Auth reachable?', error);
+    }
+    throw error;
+  }
+}
+
+function expiryOf({ session }: { readonly session: object }): number {
+  const { expiresAt } = session as { readonly expiresAt?: unknown };
+  const time = new Date(expiresAt as string | Date).getTime();
+  if (Number.isNaN(time)) throw new ConvoyError('INTERNAL', 'The session of Better Auth has no `expiresAt`.');
+  return time;
+}
+
+function userIn<Instance extends BetterAuthInstance>(found: BetterAuthSession<Instance>): BetterAuthUser<Instance> {
+  const { activeOrganizationId, impersonatedBy } = found.session as Readonly<Record<string, unknown>>;
+  const { role } = found.user as Readonly<Record<string, unknown>>;
+  const organization = text(activeOrganizationId);
+  const impersonator = text(impersonatedBy);
+  // The plugin `admin` stores several roles as one text.
+  const roles = text(role)
+    ?.split(',')
+    .map((each) => each.trim());
+  return {
+    ...(organization === undefined ? {} : { organization }),
+    ...(roles === undefined ? {} : { roles }),
+    ...(impersonator === undefined ? {} : { impersonator }),
+    ...plainData(found.user),
+  } as object as BetterAuthUser<Instance>;
+}
