@@ -15,7 +15,7 @@ import { unauthorized, unavailable } from './refusals.js';
 /** What the adapter uses of an instance of Better Auth. */
 export interface BetterAuthInstance {
   /** Its options, of which the adapter reads where sessions are stored. */
-  readonly options: { readonly database?: unknown; readonly secondaryStorage?: unknown };
+  readonly options: object;
   /** Its endpoints as functions. */
   readonly api: {
     // biome-ignore lint/suspicious/noExplicitAny: the type of an endpoint depends on the options of the instance.
@@ -56,7 +56,8 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
 ): AuthAdapter<User> {
   const { bearer = false } = options;
   // Without a database, the cookie is the session.
-  const isStored = instance.options.database !== undefined || instance.options.secondaryStorage !== undefined;
+  const stores = instance.options as { readonly database?: unknown; readonly secondaryStorage?: unknown };
+  const isStored = stores.database !== undefined || stores.secondaryStorage !== undefined;
   const query = { disableRefresh: true, disableCookieCache: isStored };
   // Without `user`, `User` is its default.
   const userOf = options.user ?? ((_: unknown, user: BetterAuthUser<Instance>) => user as unknown as User);
