@@ -20,13 +20,17 @@ import { vendorEsbuild } from './vendor.mjs';
  */
 
 /** The manifest of @avvos/convoy as published. */
-export function publishedManifest({ devDependencies: _, scripts: __, ...manifest }, repository) {
+export function publishedManifest(manifest, repository) {
   const engines = Object.fromEntries(platforms.map((each) => [packageNameOf(each), manifest.version]));
   return {
-    ...manifest,
-    ...(repository ? { repository: { type: 'git', url: repository } } : {}),
+    ...libraryManifest(manifest, repository),
     optionalDependencies: { ...manifest.optionalDependencies, ...engines },
   };
+}
+
+/** The manifest of a library as published. */
+function libraryManifest({ devDependencies: _, scripts: __, ...manifest }, repository) {
+  return { ...manifest, ...(repository ? { repository: { type: 'git', url: repository } } : {}) };
 }
 
 /**
@@ -59,40 +63,46 @@ export async function packAll({ out, repository, addon = builtAddon, withoutAddo
     if (hasAddon) await copyFile(addon(platform.tag), join(folder, 'convoy.node'));
     packed.push({ ...(await pack(folder, packageNameOf(platform), out)), hasAddon });
   }
-  packed.push({ ...(await packConvoy(convoy, staging, out, repository)), hasAddon: false });
+  await vendorEsbuild();
+  const engineFiles = ['bin', 'skills', 'vendor', 'README.md'];
+  const published = publishedManifest(convoy, repository);
+  packed.push({ ...(await packLibrary('convoy', engineFiles, published, { staging, out })), hasAddon: false });
+  const auth = libraryManifest(await manifestIn('convoy-auth'), repository);
+  packed.push({ ...(await packLibrary('convoy-auth', ['README.md'], auth, { staging, out })), hasAddon: false });
   for (const name of await readdir(join(root, 'js'))) {
-    if (name !== 'convoy') packed.push({ ...(await packOther(name, out)), hasAddon: false });
+    if (!name.startsWith('convoy')) packed.push({ ...(await packOther(name, out)), hasAddon: false });
   }
   await rm(staging, { recursive: true });
   return packed;
 }
 
-async function packConvoy(convoy, staging, out, repository) {
-  const folder = join(staging, 'convoy');
+/** Packs a library: `files` of its folder, and what the compiler writes. */
+async function packLibrary(name, files, manifest, { staging, out }) {
+  const folder = join(staging, name);
   await mkdir(folder, { recursive: true });
-  await vendorEsbuild();
   // Not a copy of `dist`, which may have files of deleted sources. No source maps, because the sources are not published.
-  await run('Building the TypeScript package', 'npx', [
+  await run(`Building ${manifest.name}`, 'npx', [
     'tsc',
     '-p',
-    'js/convoy',
+    `js/${name}`,
     '--sourceMap',
     'false',
     '--outDir',
     join(folder, 'dist'),
   ]);
-  for (const name of ['bin', 'skills', 'vendor', 'README.md']) {
-    await cp(join(root, 'js/convoy', name), join(folder, name), { recursive: true });
-  }
-  const manifest = publishedManifest(convoy, repository);
+  for (const each of files) await cp(join(root, 'js', name, each), join(folder, each), { recursive: true });
   await writeFile(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-  return pack(folder, convoy.name, out);
+  return pack(folder, manifest.name, out);
+}
+
+async function manifestIn(name) {
+  return JSON.parse(await readFile(join(root, 'js', name, 'package.json'), 'utf8'));
 }
 
 /** Packs another package where it is; its own scripts add what belongs into it. */
 async function packOther(folder, out) {
   const at = join(root, 'js', folder);
-  const { name, version } = JSON.parse(await readFile(join(at, 'package.json'), 'utf8'));
+  const { name, version } = await manifestIn(folder);
   await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--pack-destination', out], { cwd: at });
   return tarball(name, version, out);
 }
@@ -144,7 +154,8 @@ if (process.argv[1] === import.meta.filename) {
   const packed = await packAll({ out, repository, withoutAddon: values['built-only'] ? 'manifest only' : 'error' });
   console.log('\nIn the order of publication:');
   for (const { name, file, bytes, hasAddon } of packed) {
-    const note = hasAddon || name === '@avvos/convoy' ? '' : ', without an addon: do not publish';
+    const needsAddon = platforms.some((each) => packageNameOf(each) === name);
+    const note = hasAddon || !needsAddon ? '' : ', without an addon: do not publish';
     console.log(`  ${name}  ${(bytes / 1e6).toFixed(1)} MB${note}  ${file}`);
   }
 }

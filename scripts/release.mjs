@@ -32,8 +32,7 @@ export function releaseTexts(version, date, texts) {
     if (texts[path] !== text) changed[path] = text;
   };
   for (const [path, text] of Object.entries(texts)) {
-    if (/^js\/[^/]+\/package\.json$/.test(path))
-      set(path, replaceOnce(text, /"version": ".*?"/, `"version": "${version}"`, path));
+    if (/^js\/[^/]+\/package\.json$/.test(path)) set(path, manifestFor(version, text, path));
   }
   for (const platform of platforms) {
     for (const [file, text] of Object.entries(filesOf(platform, { ...convoy, version })))
@@ -73,9 +72,19 @@ function changelogFor(version, date, text) {
   return replaceOnce(text, '## [Unreleased]\n', `## [Unreleased]\n\n## [${version}] - ${date}\n`, 'CHANGELOG.md');
 }
 
+/** The version, and that of @avvos/convoy where it is a peer: packages of one version work together. */
+function manifestFor(version, text, path) {
+  const own = replaceOnce(text, /"version": ".*?"/, `"version": "${version}"`, path);
+  return own.replace(/("@avvos\/convoy": )"\d[^"]*"/, `$1"${version}"`);
+}
+
 function lockFor(version, text) {
   const lock = JSON.parse(text);
-  for (const [path, entry] of Object.entries(lock.packages)) if (/^js\/[^/]+$/.test(path)) entry.version = version;
+  for (const [path, entry] of Object.entries(lock.packages)) {
+    if (!/^js\/[^/]+$/.test(path)) continue;
+    entry.version = version;
+    if (entry.peerDependencies?.['@avvos/convoy'] !== undefined) entry.peerDependencies['@avvos/convoy'] = version;
+  }
   return `${JSON.stringify(lock, null, 2)}\n`;
 }
 

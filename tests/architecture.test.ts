@@ -8,7 +8,7 @@ import { breaches, isGoverned, placeOf, type SourceFile } from './dependencies.j
 const root = join(import.meta.dirname, '..');
 
 async function sources(): Promise<SourceFile[]> {
-  const folders = ['crates/convoy', 'crates/convoy-node', 'crates/convoy-testkit', 'js/convoy'];
+  const folders = ['crates/convoy', 'crates/convoy-node', 'crates/convoy-testkit', 'js/convoy', 'js/convoy-auth'];
   const paths = await Promise.all(
     folders.map(async (folder) => {
       const names = await readdir(join(root, folder, 'src'), { recursive: true });
@@ -82,6 +82,13 @@ describe('the check finds', () => {
     ['Node in a client', 'js/convoy/src/client/visibility.ts', "import { readFile } from 'node:fs';"],
     ['a package outside of its owner', 'js/convoy/src/server/host.ts', "import ora from 'ora';"],
     ['a package without an owner', 'js/convoy/src/client/one-shot-query.ts', "import 'left-pad';"],
+    [
+      'an optional package outside of its adapter',
+      'js/convoy-auth/src/jwt/jwt.ts',
+      "import { Auth } from '@auth/core';",
+    ],
+    ['an adapter with an optional package', 'js/convoy-auth/src/index.ts', "export * from './authjs/index.js';"],
+    ['sources of another package', 'js/convoy-auth/src/adapter.ts', "import '../../convoy/src/index.js';"],
     ['Node imported below the root entry', 'js/convoy/src/server/functions.ts', "import { inspect } from 'node:util';"],
   ])('%s', (_what, path, text) => {
     const bad = { path, text };
@@ -150,6 +157,7 @@ const MAP_ROOTS = [
   'crates/convoy-node/src',
   'js',
   'js/convoy/src',
+  'js/convoy-auth/src',
   'js/create-convoy-app/src',
   'docs/site',
   'scripts',

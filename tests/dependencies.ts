@@ -101,6 +101,14 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
   zod: ['schema', 'server'],
 };
 
+/** Each npm package, and the only folders or files of `js/convoy-auth/src` that may import it. */
+const AUTH_NPM: Readonly<Record<string, readonly string[]>> = {
+  // Optional: a module that loads it has a sub-path of its own.
+  '@auth/core': ['authjs/'],
+  '@avvos/convoy': [''],
+  jose: ['jwt/', 'presets/options.ts', 'anonymous.ts'],
+};
+
 /** Parts that may import Node modules. */
 const NODE = ['server', 'codegen', 'cli', 'vite'];
 
@@ -120,16 +128,25 @@ const BROWSER = [
 
 const CRATE_SOURCES = 'crates/convoy/src/';
 const PACKAGE_SOURCES = 'js/convoy/src/';
+const AUTH_SOURCES = 'js/convoy-auth/src/';
 
 /** One sentence per violation, each starting with the file. */
 export function breaches(files: readonly SourceFile[]): string[] {
-  return [...files.flatMap((file) => rustBreaches(file, files)), ...packageBreaches(files)];
+  return [
+    ...files.flatMap((file) => rustBreaches(file, files)),
+    ...packageBreaches(files),
+    ...files.flatMap(authBreaches),
+  ];
 }
 
 /** Whether the rules apply to a file. They do not apply to tests and test helpers. */
 export function isGoverned(path: string): boolean {
   if (/^crates\/[^/]+\/src\/.*\.rs$/.test(path)) return true;
-  return path.startsWith(PACKAGE_SOURCES) && /\.tsx?$/.test(path) && !/\.test(-d|-kit)?\.tsx?$/.test(path);
+  return (
+    [PACKAGE_SOURCES, AUTH_SOURCES].some((sources) => path.startsWith(sources)) &&
+    /\.tsx?$/.test(path) &&
+    !/\.test(-d|-kit)?\.tsx?$/.test(path)
+  );
 }
 
 /** The part of the engine or the package that a file belongs to; `null` for other files. */
@@ -242,11 +259,32 @@ function importBreach(path: string, { specifier, file }: Import): string[] {
   if (specifier.startsWith('node:')) {
     return NODE.includes(place) ? [] : [`${path} imports ${specifier}: ${place} must run without Node`];
   }
-  const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+  const name = nameOf(specifier);
   const owners = NPM[name.replace(/^(@avvos\/convoy-).+/, '$1*')] ?? [];
   return owners.includes(place)
     ? []
     : [`${path} imports ${specifier}, which only ${owners.join(' and ') || 'no part'} may`];
+}
+
+/** The package of a specifier. */
+function nameOf(specifier: string): string {
+  return specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+}
+
+/** Imports of the adapters: no package but theirs, and no adapter whose package is optional from outside its folder. */
+function authBreaches({ path, text }: SourceFile): string[] {
+  if (!path.startsWith(AUTH_SOURCES)) return [];
+  const own = path.slice(AUTH_SOURCES.length);
+  return importsIn(path, text).flatMap(({ specifier, file }) => {
+    const target = file?.slice(AUTH_SOURCES.length);
+    if (target !== undefined) {
+      const isInside = file?.startsWith(AUTH_SOURCES) && (!target.startsWith('authjs/') || own.startsWith('authjs/'));
+      return isInside ? [] : [`${path} imports ${specifier}, which only ${posix.dirname(target)} may`];
+    }
+    if (specifier.startsWith('node:')) return [];
+    const owners = AUTH_NPM[nameOf(specifier)] ?? [];
+    return owners.some((owner) => own.startsWith(owner)) ? [] : [`${path} imports ${specifier}`];
+  });
 }
 
 function browserBreaches(entry: string, imports: ReadonlyMap<string, readonly Import[]>): string[] {

@@ -7,7 +7,7 @@ import { badMessages, messagesIn } from './error-messages.js';
 
 const root = join(import.meta.dirname, '..');
 const RUST = ['crates/convoy', 'crates/convoy-node'];
-const TYPESCRIPT = ['js/convoy', 'js/create-convoy-app'];
+const TYPESCRIPT = ['js/convoy', 'js/convoy-auth', 'js/create-convoy-app'];
 
 async function sources(folders: readonly string[]): Promise<SourceFile[]> {
   const paths = await Promise.all(

@@ -28,7 +28,7 @@ const RUST = new RegExp(
   'g',
 );
 const TYPESCRIPT =
-  /(?:new ((?:Type|Range)?Error)\(|\b(ConvoyError|convoyError)\(\s*(?:'\w+'|[\w.]+),|\b(invalid|unavailable|endedByProtocolError|exchange\.fail)\()\s*(?=['"`])/g;
+  /(?:new ((?:Type|Range)?Error)\(|\b(ConvoyError|convoyError)\(\s*(?:'\w+'|[\w.]+),|\b(invalid|unauthorized|unavailable|endedByProtocolError|exchange\.fail)\()\s*(?=['"`])/g;
 
 /** Only the beginning of a message; the end is added elsewhere. `invalid` of TypeScript adds the period itself. */
 const BEGINNINGS = new Set(['Fault', 'let what', 'outcome_unknown']);
@@ -39,6 +39,9 @@ const EXEMPT = [
   'crates/convoy/src/postgres/address.rs',
   'crates/convoy-node/src/host.rs',
   'js/convoy/src/cli/data/doctor-url.ts',
+  'js/convoy-auth/src/jwt/fetch-json.ts',
+  'js/convoy-auth/src/jwt/key-set.ts',
+  'js/convoy-auth/src/jwt/remote-keys.ts',
   'js/convoy/src/sql/drizzle.ts',
   // The findings of a comparison.
   'crates/convoy/src/postgres/schema_sync/',

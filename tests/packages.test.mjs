@@ -100,24 +100,6 @@ describe('@avvos/convoy', () => {
     expect(manifest).not.toHaveProperty('scripts');
   });
 
-  test('imports only what it depends on', async () => {
-    const unpacked = await mkdtemp(path.join(folder, 'unpacked-'));
-    await run('tar', ['-xzf', tarballOf('@avvos/convoy'), '-C', unpacked]);
-    const manifest = await manifestOf('@avvos/convoy');
-    const allowed = [manifest.name, ...Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })];
-    const dist = path.join(unpacked, 'package/dist');
-    const imported = new Set();
-    for (const file of await readdir(dist, { recursive: true })) {
-      if (!file.endsWith('.js')) continue;
-      const text = await readFile(path.join(dist, file), 'utf8');
-      const found = text.matchAll(/^(?:import\s*|(?:import|export)\b[^;'"`]*?\bfrom\s*)['"]([^.'"][^'"]*)['"]/gm);
-      for (const [, name] of found) imported.add(name);
-    }
-    expect(imported).toContain('commander');
-    const packages = [...imported].filter((name) => !name.startsWith('node:')).map(packageIn);
-    expect(packages.filter((name) => !allowed.includes(name))).toEqual([]);
-  });
-
   test('refers by URL only to its own files, which bundlers include', async () => {
     const names = (await filesOf('@avvos/convoy')).map(({ file }) => file);
     const unpacked = await mkdtemp(path.join(folder, 'unpacked-'));
@@ -185,17 +167,57 @@ describe('@avvos/convoy', () => {
     console.log(`${installed.size + 2} packages, ${(bytes / MEGABYTE).toFixed(1)} MB without the addon`);
     expect(bytes / MEGABYTE + ADDON_MEGABYTES).toBeLessThanOrEqual(BUDGET.megabytes);
   });
+});
+
+describe('@avvos/convoy-auth', () => {
+  test('has what it needs to run and no more', async () => {
+    const files = (await filesOf('@avvos/convoy-auth')).map(({ file }) => file);
+    for (const each of ['LICENSE', 'README.md', 'dist/index.js', 'dist/authjs/index.d.ts'])
+      expect(files).toContain(each);
+    expect(files.filter((file) => /\.test|test-kit|\.map$|tsbuildinfo|(^|\/)src\//.test(file))).toEqual([]);
+    const manifest = await manifestOf('@avvos/convoy-auth');
+    expect(manifest).not.toHaveProperty('devDependencies');
+    expect(manifest.peerDependencies['@avvos/convoy']).toBe(manifest.version);
+  });
+
+  test('comes after @avvos/convoy', () => {
+    const names = packed.map(({ name }) => name);
+    expect(names.indexOf('@avvos/convoy-auth')).toBeGreaterThan(names.indexOf('@avvos/convoy'));
+  });
+});
+
+describe.each([
+  ['@avvos/convoy', './node', 'commander'],
+  ['@avvos/convoy-auth', './authjs', 'jose'],
+])('%s', (name, entry, dependency) => {
+  test('imports only what it depends on', async () => {
+    const unpacked = await mkdtemp(path.join(folder, 'unpacked-'));
+    await run('tar', ['-xzf', tarballOf(name), '-C', unpacked]);
+    const manifest = await manifestOf(name);
+    const allowed = [manifest.name, ...Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })];
+    const dist = path.join(unpacked, 'package/dist');
+    const imported = new Set();
+    for (const file of await readdir(dist, { recursive: true })) {
+      if (!file.endsWith('.js')) continue;
+      const text = await readFile(path.join(dist, file), 'utf8');
+      const found = text.matchAll(/^(?:import\s*|(?:import|export)\b[^;'"`]*?\bfrom\s*)['"]([^.'"][^'"]*)['"]/gm);
+      for (const [, specifier] of found) imported.add(specifier);
+    }
+    expect(imported).toContain(dependency);
+    const packages = [...imported].filter((each) => !each.startsWith('node:')).map(packageIn);
+    expect(packages.filter((each) => !allowed.includes(each))).toEqual([]);
+  });
 
   test('has nothing that publint reports', async () => {
-    const data = await readFile(tarballOf('@avvos/convoy'));
+    const data = await readFile(tarballOf(name));
     const tarball = data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
     const { messages } = await publint({ pack: { tarball }, level: 'suggestion', strict: true });
     expect(messages).toEqual([]);
   });
 
   test('has types that match what Node and bundlers load, for modules (the profile esm-only of attw)', async () => {
-    const analysis = await checkPackage(createPackageFromTarballData(await readFile(tarballOf('@avvos/convoy'))));
-    expect(Object.keys(analysis.entrypoints)).toContain('./node');
+    const analysis = await checkPackage(createPackageFromTarballData(await readFile(tarballOf(name))));
+    expect(Object.keys(analysis.entrypoints)).toContain(entry);
     for (const resolutionKind of ['node16-esm', 'bundler']) {
       expect(filterProblems(analysis, { resolutionKind })).toEqual([]);
     }

@@ -28,8 +28,16 @@ describe('a release', () => {
     expect(JSON.parse(changed['package-lock.json']).packages['js/convoy'].version).toBe('9.8.7-beta.1');
   });
 
+  test('has packages that work with @avvos/convoy of the same version', () => {
+    const { peerDependencies } = JSON.parse(changed['js/convoy-auth/package.json']);
+    expect(peerDependencies['@avvos/convoy']).toBe('9.8.7-beta.1');
+    const locked = JSON.parse(changed['package-lock.json']).packages['js/convoy-auth'];
+    expect(locked.peerDependencies['@avvos/convoy']).toBe('9.8.7-beta.1');
+  });
+
   test('changes nothing else', () => {
-    for (const name of ['Cargo.toml', 'Cargo.lock', 'package-lock.json', 'js/convoy/package.json']) {
+    const manifests = ['js/convoy/package.json', 'js/convoy-auth/package.json'];
+    for (const name of ['Cargo.toml', 'Cargo.lock', 'package-lock.json', ...manifests]) {
       expect(changed[name].replaceAll('9.8.7-beta.1', current)).toBe(files[name]);
     }
   });
