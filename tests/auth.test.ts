@@ -13,7 +13,7 @@ import {
   defineTable,
   type Id,
 } from '@avvos/convoy';
-import { createConvoyClient, makeMutationRef, makeQueryRef, type RefFor } from '@avvos/convoy/client';
+import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef, type RefFor } from '@avvos/convoy/client';
 import { createConvoy } from '@avvos/convoy/node';
 import {
   type AuthContext,
@@ -102,7 +102,12 @@ function createAuthAdapter() {
 
 type User = UserOf<ReturnType<typeof createAuthAdapter>>;
 type Context = Base & AuthContext<User>;
-const { query, mutation } = createFunctionHelpers<Context>();
+const { query, mutation, action, internalMutation } = createFunctionHelpers<Context>();
+
+const storeKey = internalMutation({
+  input: { hash: z.string(), expiresAt: z.number().optional() },
+  handler: ({ db, auth }, key) => db.insert('apiKeys', { ...key, owner: auth.require().id }),
+});
 
 const functions = {
   me: query({ handler: ({ auth }) => auth.user && { id: auth.user.id, isMember: auth.can('member') } }),
@@ -123,25 +128,27 @@ const functions = {
     }),
   },
   keys: {
-    create: mutation({
+    // Results of mutations are stored for a day, so a key is created in an action.
+    create: action({
       input: { ms: z.number().optional() },
-      handler: async ({ db, auth }, { ms }) => {
+      handler: async (ctx, { ms }) => {
         const { key, hash } = createApiKey({ prefix: 'test' });
         const expires = ms === undefined ? {} : { expiresAt: Date.now() + ms };
-        return { key, id: await db.insert('apiKeys', { hash, owner: auth.require().id, ...expires }) };
+        return { key, id: await ctx.runMutation(storeKey, { hash, ...expires }) };
       },
     }),
+    store: storeKey,
     revoke: mutation({ input: { id: z.string() }, handler: ({ db }, { id }) => db.delete(id as Id<'apiKeys'>) }),
   },
-  guests: { create: mutation({ handler: async () => (await guests.issue()).token }) },
+  guests: { create: action({ handler: async () => (await guests.issue()).token }) },
 };
 
 const me = makeQueryRef('me') as RefFor<'me', typeof functions.me>;
 const mine = makeQueryRef('notes.mine') as RefFor<'notes.mine', typeof functions.notes.mine>;
 const add = makeMutationRef('notes.add') as RefFor<'notes.add', typeof functions.notes.add>;
-const createKey = makeMutationRef('keys.create') as RefFor<'keys.create', typeof functions.keys.create>;
+const createKey = makeActionRef('keys.create') as RefFor<'keys.create', typeof functions.keys.create>;
 const revokeKey = makeMutationRef('keys.revoke') as RefFor<'keys.revoke', typeof functions.keys.revoke>;
-const createGuest = makeMutationRef('guests.create') as RefFor<'guests.create', typeof functions.guests.create>;
+const createGuest = makeActionRef('guests.create') as RefFor<'guests.create', typeof functions.guests.create>;
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
@@ -254,7 +261,7 @@ describe('an API key', () => {
   test('identifies its owner, in either header', async () => {
     const { baseUrl, as } = await serve();
     const ada = as({ auth: () => token('ada') });
-    const { key } = await ada.mutation(createKey, {});
+    const { key } = await ada.action(createKey, {});
     for (const headers of [{ authorization: `Bearer ${key}` }, { 'x-api-key': key }]) {
       expect(await call(baseUrl, 'me', headers)).toMatchObject({ data: { id: 'ada', isMember: false } });
     }
@@ -263,7 +270,7 @@ describe('an API key', () => {
   test('that is deleted ends its live queries', async () => {
     const { baseUrl, as } = await serve();
     const ada = as({ auth: () => token('ada') });
-    const { key, id } = await ada.mutation(createKey, {});
+    const { key, id } = await ada.action(createKey, {});
     const queries = [{ id: 0, name: 'notes.mine', args: {} }];
     const session = await LiveSession.open({ baseUrl, token: key, queries });
     open.push(session);
@@ -277,7 +284,7 @@ describe('an API key', () => {
 
   test('that expires ends its live queries', async () => {
     const { baseUrl, as } = await serve();
-    const { key } = await as({ auth: () => token('ada') }).mutation(createKey, { ms: 2_000 });
+    const { key } = await as({ auth: () => token('ada') }).action(createKey, { ms: 2_000 });
     const session = await LiveSession.open({ baseUrl, token: key, queries: [{ id: 0, name: 'notes.mine', args: {} }] });
     open.push(session);
     await session.until(() => session.results.has(0));
@@ -304,7 +311,7 @@ test('a session in a cookie identifies its user, and ends with the sign-out', as
 
 test('a guest has notes of their own', async () => {
   const { as } = await serve();
-  const tokens = await Promise.all([as({}).mutation(createGuest, {}), as({}).mutation(createGuest, {})]);
+  const tokens = await Promise.all([as({}).action(createGuest, {}), as({}).action(createGuest, {})]);
   const [first, second] = tokens.map((guest) => as({ auth: () => guest }));
   await first?.mutation(add, { text: 'of the first' });
   expect(await first?.query(mine, {})).toEqual(['of the first']);

@@ -14,7 +14,10 @@ import { afterEach, expect, test } from 'vitest';
 const repository = path.join(import.meta.dirname, '..');
 const compiler = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
 
-const documentation = (await readdir(path.join(repository, 'docs'))).filter((name) => name.endsWith('.md'));
+const ofAuth = (await readdir(path.join(repository, 'docs/auth'))).map((name) => `auth/${name}`);
+const documentation = [...(await readdir(path.join(repository, 'docs'))), ...ofAuth].filter((name) =>
+  name.endsWith('.md'),
+);
 const skills = await readdir(path.join(repository, 'js/convoy/skills'));
 const pages = [
   'README.md',
@@ -27,8 +30,15 @@ const texts = new Map(
 
 /** The pages that a page builds on. */
 function prerequisites(page: string): string[] {
-  const complete = ['README.md', 'docs/start.md', 'docs/existing-servers.md', 'docs/frameworks.md'];
+  const complete = [
+    'README.md',
+    'docs/start.md',
+    'docs/existing-servers.md',
+    'docs/frameworks.md',
+    'docs/auth/index.md',
+  ];
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
+  if (page.startsWith('docs/auth/')) return ['docs/auth/index.md'];
   if (page.endsWith('/convoy-screens/SKILL.md')) return ['js/convoy/skills/convoy-functions/SKILL.md'];
   if (page.endsWith('/SKILL.md')) return [];
   const screens = [
@@ -91,6 +101,8 @@ async function check(blocks: readonly Block[], folders = ['convoy', 'src', 'app'
   };
   const files: Block[] = [
     ...blocks,
+    // Loaded with the modules that the page on guests needs it for.
+    { file: '.env', code: 'GUEST_SECRET=a secret of 32 bytes or more, for the documentation only' },
     { file: 'package.json', code: '{ "type": "module" }' },
     { file: 'tsconfig.json', code: JSON.stringify({ compilerOptions, include: folders }) },
   ];

@@ -16,7 +16,7 @@ export async function writeLlmsFiles({ docs, out, url, title, description, sideb
   for (const { text: section, items } of sidebar) {
     const lines = [];
     for (const { link } of items.filter(({ link }) => isForUsers(link))) {
-      const file = `${link.slice(1)}.md`;
+      const file = `${link.slice(1)}${link.endsWith('/') ? 'index' : ''}.md`;
       const markdown = await readFile(join(docs, file), 'utf8');
       const { heading, summary } = summaryOf(markdown, file);
       lines.push(`- [${heading}](${url}/${file}): ${summary}`);

@@ -34,6 +34,24 @@ export const sidebar = [
     ],
   },
   {
+    text: 'Authentication',
+    items: [
+      { text: 'Overview', link: '/auth/' },
+      { text: 'Clerk', link: '/auth/clerk' },
+      { text: 'Auth0', link: '/auth/auth0' },
+      { text: 'WorkOS', link: '/auth/workos' },
+      { text: 'Supabase', link: '/auth/supabase' },
+      { text: 'Firebase', link: '/auth/firebase' },
+      { text: 'OpenID Connect and Keycloak', link: '/auth/oidc' },
+      { text: 'Better Auth', link: '/auth/better-auth' },
+      { text: 'Auth.js', link: '/auth/authjs' },
+      { text: 'Tokens', link: '/auth/jwt' },
+      { text: 'API keys', link: '/auth/api-keys' },
+      { text: 'Guests', link: '/auth/anonymous' },
+      { text: 'Several adapters', link: '/auth/compose' },
+    ],
+  },
+  {
     text: 'Migrating',
     items: [
       { text: 'You know it as', link: '/equivalents' },
@@ -70,6 +88,8 @@ export const sidebar = [
           { text: '@avvos/convoy/node', link: '/reference/api/node' },
           { text: '@avvos/convoy/sql', link: '/reference/api/sql' },
           { text: '@avvos/convoy/vite', link: '/reference/api/vite' },
+          { text: '@avvos/convoy-auth', link: '/reference/api/auth' },
+          { text: '@avvos/convoy-auth/authjs', link: '/reference/api/auth-authjs' },
         ],
       },
     ],

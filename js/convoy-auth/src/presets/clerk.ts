@@ -35,7 +35,7 @@ export interface ClerkUser extends JwtUser {
  * Clerk's own libraries.
  *
  * @example
- * const auth = clerk({ publishableKey: process.env.CLERK_PUBLISHABLE_KEY, authorizedParties: ['https://example.com'] });
+ * const auth = clerk({ publishableKey: 'pk_live_…', authorizedParties: ['https://example.com'] });
  */
 export function clerk<User extends AuthUser = ClerkUser>(options: ClerkOptions<User>): AuthAdapter<User> {
   const issuer = options.issuer?.replace(/\/$/, '') ?? `https://${frontendApi(options.publishableKey)}`;

@@ -28,7 +28,7 @@ export interface Identity<User extends AuthUser = AuthUser> {
   /** The user; `null` for a caller who is known not to be signed in. */
   readonly user: User | null;
   /** When the credentials expire, in milliseconds since 1970; without it, they do not. */
-  readonly expiresAt?: number | undefined;
+  readonly expiresAt?: number;
 }
 
 /** `ctx.auth`. In a query, results are shared between callers for whom each question has the same answer. */
