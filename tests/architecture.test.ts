@@ -133,7 +133,7 @@ describe('the map in ARCHITECTURE.md and docs/internals', async () => {
     const files = namedFiles(map);
     const isNamed = (folder: string) =>
       map.includes(`\`${folder}/\``) || files.some((file) => file.startsWith(`${folder}/`) || file === `${folder}.rs`);
-    const folders = await Promise.all(['crates/convoy/src', 'js/convoy/src'].map(foldersBelow));
+    const folders = await Promise.all(['crates/convoy/src', 'js/convoy/src', 'js/convoy-auth/src'].map(foldersBelow));
     expect(folders.flat().length).toBeGreaterThan(30);
     expect(folders.flat().filter((folder) => !isNamed(folder))).toEqual([]);
   });

@@ -1,20 +1,40 @@
-// Writes the API reference, docs/reference/api/, from the TSDoc of everything that js/convoy/package.json exports. Git
-// ignores these pages, so they cannot be out of date. An export or a property without documentation is an error.
+// Writes the API reference, docs/reference/api/, from the TSDoc of everything that the packages export. Git ignores these
+// pages, so they cannot be out of date. An export or a property without documentation is an error.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { Application, Logger, LogLevel } from 'typedoc';
+
+/** The packages, and the page of the first entry point of each. */
+const PACKAGES = [
+  { folder: 'js/convoy', page: 'convoy', prefix: '' },
+  { folder: 'js/convoy-auth', page: 'auth', prefix: 'auth-' },
+];
 
 /**
  * @param {string} root the root of the repository
  * @returns {Promise<string[]>} problems, one line each; the pages are complete if there are none
  */
 export async function writeApiReference(root) {
-  const entries = await entryPoints(root);
+  const problems = new Problems();
+  const rows = [];
+  for (const [at, each] of PACKAGES.entries()) {
+    const entries = await entryPoints(root, each);
+    const modules = await writePages({ root, folder: each.folder, entries, problems, isFirst: at === 0 });
+    if (modules === undefined) return problems.lines;
+    rows.push(...entries.map((entry) => overviewRow(modules, entry)));
+  }
+  await writeFile(join(root, 'docs/reference/api/index.md'), overview(rows));
+  return problems.lines;
+}
+
+/** Writes the pages of a package; returns its modules, or undefined if it does not compile. */
+async function writePages({ root, folder, entries, problems, isFirst }) {
   const app = await Application.bootstrapWithPlugins({
-    entryPoints: entries.map(({ source }) => join(root, 'js/convoy', source)),
-    tsconfig: join(root, 'js/convoy/tsconfig.json'),
+    entryPoints: entries.map(({ source }) => join(root, folder, source)),
+    tsconfig: join(root, folder, 'tsconfig.json'),
     out: join(root, 'docs/reference/api'),
+    cleanOutputDir: isFirst,
     plugin: ['typedoc-plugin-markdown'],
     logLevel: 'Warn',
     router: 'module',
@@ -36,13 +56,12 @@ export async function writeApiReference(root) {
     groupOrder: ['Functions', 'Classes', 'Interfaces', 'Type Aliases', 'Variables'],
     pageTitleTemplates: {
       index: 'API reference',
-      module: ({ rawName }) => importOf(rawName),
+      module: ({ rawName }) => entries.find(({ page }) => page === rawName).specifier,
     },
   });
-  const problems = new Problems();
   app.logger = problems;
   const project = await app.convert();
-  if (project === undefined) return problems.lines;
+  if (project === undefined) return undefined;
   // The names of modules are paths below their common folder: `index`, `client/index`, of which TypeDoc drops `/index`.
   for (const child of project.children ?? []) {
     const entry = entries.find(({ module }) => module === child.name);
@@ -51,22 +70,23 @@ export async function writeApiReference(root) {
   }
   app.validate(project);
   await app.generateOutputs(project);
-  await writeFile(join(root, 'docs/reference/api/index.md'), overview(project.children ?? [], entries));
-  return problems.lines;
+  return project.children ?? [];
 }
 
-/** The first page: the entry points with what they are for, from the comments at the top of their sources. */
-function overview(modules, entries) {
-  const rows = entries.map(({ page: name }) => {
-    const { comment } = modules.find((module) => module.name === name);
-    const text = (comment?.summary ?? []).map((part) => part.text).join('');
-    const [paragraph] = text.replace(/^`[^`]*`: /, '').split('\n\n');
-    return `| [\`${importOf(name)}\`](${name}.md) | ${paragraph.replaceAll('\n', ' ')} |`;
-  });
+/** An entry point with what it is for, from the comment at the top of its source. */
+function overviewRow(modules, { page, specifier }) {
+  const { comment } = modules.find((module) => module.name === page);
+  const text = (comment?.summary ?? []).map((part) => part.text).join('');
+  const [paragraph] = text.replace(/^`[^`]*`: /, '').split('\n\n');
+  return `| [\`${specifier}\`](${page}.md) | ${paragraph.replaceAll('\n', ' ')} |`;
+}
+
+/** The first page. */
+function overview(rows) {
   return `# API reference
 
-What each entry point of the package exports, from the comments in its sources. The [guides](../../functions.md) explain
-how the parts work together.
+What each entry point of the packages exports, from the comments in its sources. The [guides](../../functions.md)
+explain how the parts work together.
 
 | import | contents |
 |---|---|
@@ -74,24 +94,17 @@ ${rows.join('\n')}
 `;
 }
 
-/** A page is not below that of another entry point: `react.html` beside a folder `react/` would have two meanings. */
-function pageOf(path) {
-  return path === '.' ? 'convoy' : path.slice(2).replaceAll('/', '-');
-}
-
-function importOf(page) {
-  return page === 'convoy' ? '@avvos/convoy' : `@avvos/convoy/${page.replaceAll('-', '/')}`;
-}
-
-/** The entry points of the package: the file of each, TypeDoc's name for it, and that of its page. */
-async function entryPoints(root) {
-  const { exports } = JSON.parse(await readFile(join(root, 'js/convoy/package.json'), 'utf8'));
+/** The entry points of a package: the file of each, TypeDoc's name for it, its page, and what programs import. */
+async function entryPoints(root, { folder, page, prefix }) {
+  const { name, exports } = JSON.parse(await readFile(join(root, folder, 'package.json'), 'utf8'));
   return Object.entries(exports)
     .filter(([, target]) => typeof target === 'object')
     .map(([path, { types }]) => {
       const source = types.replace(/^\.\/dist\//, 'src/').replace(/\.d\.ts$/, '.ts');
       const module = source.replace(/^src\//, '').replace(/(^index|\/index)?\.ts$/, '') || 'index';
-      return { source, module, page: pageOf(path) };
+      // A page is not below that of another entry point: `react.html` beside a folder `react/` would have two meanings.
+      const own = path === '.' ? page : `${prefix}${path.slice(2).replaceAll('/', '-')}`;
+      return { source, module, page: own, specifier: path.replace('.', name) };
     });
 }
 

@@ -57,12 +57,13 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  * Accepts guests by tokens that `issue` creates. Guests count as signed in; `user.isAnonymous` tells them apart.
  *
  * @example
- * export const guests = anonymous({ secret: process.env.GUEST_SECRET });
+ * export const guests = anonymous({ secret: process.env.GUEST_SECRET ?? '' });
  * const auth = compose(clerk({ … }), guests);
  */
-export function anonymous({ secret, days = 30 }: AnonymousOptions): AnonymousAdapter {
+export function anonymous(options: AnonymousOptions): AnonymousAdapter {
+  const { secret, days = 30 } = options;
   if (!(days > 0)) throw new TypeError(`\`days\` must be positive; ${days} was given.`);
-  const settings = boundSettings({ issuer: ISSUER, audience: ISSUER, secret: secret ?? '', types: [TYPE] });
+  const settings = boundSettings({ issuer: ISSUER, audience: ISSUER, secret, types: [TYPE] });
   const key = typeof secret === 'string' ? new TextEncoder().encode(secret) : secret;
   const adapter = tokenAdapter<GuestUser, GuestUser>(settings, guestOf, undefined);
   return {

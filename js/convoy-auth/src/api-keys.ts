@@ -51,8 +51,8 @@ export interface ApiKeysOptions<User extends AuthUser, Base> {
 }
 
 /** Creates a key. Store the hash; the key itself cannot be shown again. */
-export function createApiKey({ prefix }: { readonly prefix: string }): CreatedApiKey {
-  const body = `${checkedPrefix(prefix)}_${randomText(RANDOM_CHARS)}`;
+export function createApiKey(options: { readonly prefix: string }): CreatedApiKey {
+  const body = `${checkedPrefix(options.prefix)}_${randomText(RANDOM_CHARS)}`;
   const key = body + checksumOf(body);
   return { key, hash: hashApiKey(key) };
 }
