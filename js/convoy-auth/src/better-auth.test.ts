@@ -7,7 +7,10 @@ import { afterEach, describe, expect, expectTypeOf, test, vi } from 'vitest';
 import { betterAuth } from './better-auth.js';
 import { bearer } from './jwt/issuer.test-kit.js';
 
-afterEach(() => void vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 const secret = 'a secret of Better Auth for tests only';
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -175,6 +178,8 @@ describe('a session token of a native app', () => {
 });
 
 test('a database that is away is not a missing session', async () => {
+  // Where Better Auth reports its errors.
+  vi.spyOn(console, 'error').mockImplementation(() => {});
   const { instance, stored } = createInstance();
   const { cookie } = await signUp(instance);
   Object.defineProperty(stored, 'session', {
@@ -184,6 +189,19 @@ test('a database that is away is not a missing session', async () => {
   });
   const context = betterAuth(instance).context({ headers: { cookie } }, undefined);
   await expect(context).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+});
+
+test('an instance for several hosts finds its cookie', async () => {
+  const stored = { user: [], session: [], account: [], verification: [] };
+  const instance = createBetterAuth({
+    secret,
+    baseURL: { allowedHosts: ['localhost:3000', 'app.example.com'] },
+    database: memoryAdapter(stored),
+    emailAndPassword: { enabled: true },
+  });
+  const { cookie } = await signUp(instance);
+  const headers = { cookie, host: 'localhost:3000' };
+  expect((await betterAuth(instance).context({ headers }, undefined)).auth.user?.email).toBe('a@example.com');
 });
 
 test('a session without a database is in its cookie', async () => {

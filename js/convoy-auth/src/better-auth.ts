@@ -5,7 +5,7 @@
  * live on for minutes, nor its refresh, whose cookie a live query could not send. Its own routes refresh sessions.
  */
 
-import { type AuthUser, ConvoyError } from '@avvos/convoy';
+import { type AuthUser, ConvoyError, type ConvoyRequest } from '@avvos/convoy';
 import { type AuthAdapter, defineAdapter } from './adapter.js';
 import { bearerToken, cookieHeader } from './credentials.js';
 import { text } from './jwt/claims.js';
@@ -68,13 +68,24 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
       const token = bearer ? bearerToken(req) : null;
       const cookie = token === null ? cookieHeader(req) : null;
       if (token === null && cookie === null) return null;
-      const headers = new Headers(cookie === null ? { authorization: `Bearer ${token}` } : { cookie });
+      const credentials = cookie === null ? { authorization: `Bearer ${token}` } : { cookie };
+      const headers = new Headers({ ...credentials, ...addressOf(req) });
       const found = await readSession(instance, { headers, query });
       if (found !== null) return { user: userOf(found, userIn<Instance>(found)), expiresAt: expiryOf(found) };
       if (token !== null) throw unauthorized('The session has ended, or never existed. Sign in again.');
       return null;
     },
   });
+}
+
+/** The headers from which an instance without a fixed `baseURL` learns it, and so the name of its cookie. */
+function addressOf({ headers }: ConvoyRequest): Record<string, string> {
+  const names = ['host', 'x-forwarded-host', 'x-forwarded-proto'];
+  return Object.fromEntries(
+    names
+      .map((name) => [name, headers[name]])
+      .filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
 }
 
 async function readSession<Instance extends BetterAuthInstance>(

@@ -14,8 +14,9 @@ const TOKEN = /^[\w.~+/-]+=*$/;
 
 /** The token of `Authorization: Bearer …`; `null` without the header, or with another scheme. */
 export function bearerToken(req: ConvoyRequest): string | null {
-  const value = headerValue(req, 'authorization');
-  if (value === null || !/^bearer(?: |$)/i.test(value)) return null;
+  const value = headerValue(req, 'authorization')?.trim() ?? '';
+  // With any separator: a mistake there must not make a caller who is not signed in.
+  if (!/^bearer\b/i.test(value)) return null;
   return checkedToken(value.slice('bearer'.length).trim(), 'The bearer token');
 }
 

@@ -8,7 +8,11 @@ import GitHub from '@auth/core/providers/github';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { authJs } from './auth-js.js';
 
-afterEach(() => void vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+});
 
 const secret = 'a secret of Auth.js for tests only, of 32 bytes';
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -211,6 +215,8 @@ describe('sessions in a database', () => {
   });
 
   test('are not missing if the database is away', async () => {
+    // Where Auth.js reports its errors.
+    vi.spyOn(console, 'error').mockImplementation(() => {});
     const { config, adapter, req } = inMemory();
     adapter.getSessionAndUser = async () => Promise.reject(new Error('connection refused'));
     await expect(authJs(config).context(req, undefined)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
@@ -228,6 +234,12 @@ test('an error of a callback is that of the call, not a missing session', async 
   await expect(authJs({ ...config, callbacks }).context(req, undefined)).rejects.toBe(fault);
   const cookie = await signIn(inCookies());
   await expect(authJs(inCookies({ callbacks })).context({ headers: { cookie } }, undefined)).rejects.toBe(fault);
+});
+
+test('a configuration without a secret is refused', () => {
+  expect(() => authJs({ providers: [github] })).toThrow('Set `secret`');
+  vi.stubEnv('AUTH_SECRET', secret);
+  expect(() => authJs({ providers: [github] })).not.toThrow();
 });
 
 test('without a session cookie, Auth.js is not asked', async () => {

@@ -69,6 +69,9 @@ export function authJs<User extends AuthUser = AuthJsUser>(
 ): AuthAdapter<User> {
   const complete: Omit<AuthConfig, 'raw'> = { ...config };
   setEnvDefaults(process.env, complete, true);
+  if (!complete.secret?.length) {
+    throw new TypeError('Set `secret` in the configuration of Auth.js, or AUTH_SECRET: that of the pages.');
+  }
   const isSecure = options.secureCookies ?? config.useSecureCookies ?? isServedSecurely();
   const cookieName = config.cookies?.sessionToken?.name ?? `${isSecure ? '__Secure-' : ''}authjs.session-token`;
   // Without `user`, `User` is its default.

@@ -222,8 +222,16 @@ describe('a token is refused', () => {
     expect(await refusal(`${token}, Bearer ${token}`)).toMatch('not a single token');
   });
 
-  test('that is empty', async () => {
-    expect(await refusal('')).toMatch('not a single token');
+  test.each(['Bearer', 'bearer ', 'Bearer\t', 'Bearer\tx y', 'Bearer: x'])(
+    'in a malformed header: %j',
+    async (authorization) => {
+      expect(await refusal({ headers: { authorization } })).toMatch('UNAUTHORIZED');
+    },
+  );
+
+  test.each(['bearer', 'BEARER', ' Bearer '])('not for the form of the scheme: %j', async (scheme) => {
+    const authorization = `${scheme} ${await issuer.sign()}`;
+    expect((await adapter().context({ headers: { authorization } }, undefined)).auth.user?.id).toBe('user_1');
   });
 });
 
