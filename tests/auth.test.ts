@@ -29,6 +29,7 @@ import { betterAuth as createBetterAuth } from 'better-auth';
 import { memoryAdapter } from 'better-auth/adapters/memory';
 import { type CryptoKey, exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { z } from 'zod';
 import { freshDatabaseUrl } from './app.js';
 import { LiveSession } from './live-wire.js';
@@ -181,6 +182,30 @@ function watch(client: ReturnType<typeof createConvoyClient>) {
   return seen;
 }
 
+/** The results and errors that a WebSocket with this token has received once it has one of them. */
+async function openSocket(baseUrl: string, token: string) {
+  const socket = new WebSocket(`${baseUrl.replace('http', 'ws')}/api/ws`);
+  open.push(socket);
+  const received: { results: unknown[]; errors: unknown[] } = { results: [], errors: [] };
+  const queries = [{ id: 0, name: 'notes.mine', args: {} }];
+  socket.on('open', () => socket.send(`${JSON.stringify({ type: 'open', protocol: 1, queries, token })}\n`));
+  await new Promise<void>((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('message', (data) => {
+      for (const line of String(data)
+        .split('\n')
+        .filter((each) => each !== '')) {
+        const message = JSON.parse(line) as { type: string; data?: unknown; error?: unknown };
+        if (message.type === 'result') received.results.push(message.data);
+        if (message.error !== undefined) received.errors.push(message.error);
+      }
+      if (received.results.length + received.errors.length > 0) resolve();
+    });
+    socket.on('close', (code, reason) => reject(new Error(`closed: ${code} ${reason}`)));
+  });
+  return received;
+}
+
 async function call(baseUrl: string, name: string, headers: Record<string, string>) {
   const response = await fetch(`${baseUrl}/api/query/${name}`, {
     method: 'POST',
@@ -246,6 +271,15 @@ describe('a token', () => {
       expect([status, error?.message]).toEqual([401, expect.stringContaining(why)]);
       expect(error?.message).not.toContain(value);
     }
+  });
+
+  test('identifies the caller of a WebSocket, in its first message', async () => {
+    const { baseUrl, as } = await serve();
+    await as({ auth: () => token('ada') }).mutation(add, { text: 'by Ada' });
+    const { results } = await openSocket(baseUrl, await token('ada'));
+    expect(results).toEqual([['by Ada']]);
+    const { errors } = await openSocket(baseUrl, `${await token('ada')}x`);
+    expect(errors).toEqual([expect.objectContaining({ code: 'UNAUTHORIZED' })]);
   });
 
   test('beside another credential is refused', async () => {
