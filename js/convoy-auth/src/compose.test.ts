@@ -25,8 +25,8 @@ const session = defineAdapter({
 const guests = anonymous({ secret: 'another secret of 32 bytes or more' });
 const auth = compose(first as NonNullable<typeof first>, second as NonNullable<typeof second>, keys, session, guests);
 
-const token = (iss: string, sub = 'token') =>
-  new SignJWT({ iss, sub, aud: 'api', exp: seconds() + 60 })
+const token = (iss: string, sub = 'token', aud = 'api') =>
+  new SignJWT({ iss, sub, aud, exp: seconds() + 60 })
     .setProtectedHeader({ alg: 'HS256' })
     .sign(new TextEncoder().encode(secret));
 
@@ -144,5 +144,6 @@ describe('guests', () => {
   test('cannot use tokens that the same secret has signed for something else', async () => {
     const same = anonymous({ secret });
     await expect(same.verify(await token('convoy:guest'))).rejects.toThrow('another audience');
+    await expect(same.verify(await token('convoy:guest', 'x', 'convoy:guest'))).rejects.toThrow('another type');
   });
 });

@@ -187,10 +187,11 @@ describe('an answer is not used', () => {
     expect(await refused()).toMatch('no public key for signatures');
   });
 
-  test('with private keys, or keys for encryption', async () => {
+  test('with private keys, keys for encryption, or unknown keys', async () => {
     issuer.keys = [
       { ...issuer.key.jwk, d: 'AQAB' },
       { ...issuer.key.jwk, use: 'enc' },
+      { kty: 'of another kind', kid: 'first', alg: 'RS256' },
     ];
     expect(await refused()).toMatch('no public key for signatures');
   });
