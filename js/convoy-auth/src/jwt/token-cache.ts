@@ -1,6 +1,6 @@
 /**
- * The claims of tokens that were verified lately. Verifying a signature takes 120 to 220 µs, and the context is created
- * for every call; the SHA-256 of a token takes 3 µs. Tokens themselves are not kept.
+ * The claims of tokens that were verified lately. The context is created for every call; with a token that has to be
+ * verified it takes about 200 µs of CPU time, and 15 µs with one that is found here. Tokens themselves are not kept.
  *
  * An entry ends with its token, and with the keys that verified it: a key that the issuer withdraws ends its tokens as
  * soon as the new keys are here.
