@@ -101,8 +101,11 @@ async function check(blocks: readonly Block[], folders = ['convoy', 'src', 'app'
   };
   const files: Block[] = [
     ...blocks,
-    // Loaded with the modules that the page on guests needs it for.
-    { file: '.env', code: 'GUEST_SECRET=a secret of 32 bytes or more, for the documentation only' },
+    // For modules of the pages on authentication, which are loaded.
+    {
+      file: '.env',
+      code: ['GUEST', 'AUTH'].map((name) => `${name}_SECRET="${'for the documentation'.repeat(2)}"`).join('\n'),
+    },
     { file: 'package.json', code: '{ "type": "module" }' },
     { file: 'tsconfig.json', code: JSON.stringify({ compilerOptions, include: folders }) },
   ];
