@@ -1,0 +1,1 @@
+export type BetterAuthTables<_Options> = Record<string, import('@avvos/convoy').TableDefinition>;
