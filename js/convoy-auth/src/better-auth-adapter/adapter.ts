@@ -1,10 +1,11 @@
 /** `convoyAdapter`: the database of Better Auth is that of the call. */
 
 import type { BetterAuthOptions } from 'better-auth';
-import { type AdapterFactoryConfig, createAdapterFactory, type DBAdapterInstance } from 'better-auth/adapters';
+import { type AdapterFactoryConfig, createAdapterFactory, type DBAdapter, type DBAdapterInstance } from 'better-auth/adapters';
 import { type AdapterContext, databaseOf, type UntypedDb } from './context.js';
 import type { IdForm } from './ids.js';
 import { layoutOf } from './layout.js';
+import { ConflictNote, withOutcomes } from './outcomes.js';
 import { TokenSeal } from './session-tokens.js';
 import { createStore, type Store, type StoreOptions } from './store.js';
 
@@ -30,15 +31,30 @@ export const ADAPTER_CONFIG: AdapterFactoryConfig = {
  * const authFor = (ctx: ServerContext) => betterAuth({ ...authOptions, database: convoyAdapter(ctx) });
  */
 export function convoyAdapter(ctx: AdapterContext): DBAdapterInstance<BetterAuthOptions> {
-  return (options) => adapterOn(databaseOf(ctx), options);
+  return (options) => adapterOn(databaseOf(ctx), options, null);
 }
 
-function adapterOn(db: UntypedDb, options: BetterAuthOptions): ReturnType<DBAdapterInstance<BetterAuthOptions>> {
+function adapterOn(db: UntypedDb, options: BetterAuthOptions, conflicts: ConflictNote | null): DBAdapter {
   const create = createAdapterFactory<BetterAuthOptions>({
-    config: { ...ADAPTER_CONFIG, transaction: (run) => db.transaction((tx) => run(adapterOn(tx, options))) },
-    adapter: ({ schema }): Store => createStore(db, storeOptions(options, schema)),
+    config: { ...ADAPTER_CONFIG, transaction: (run) => transaction(db, options, run) },
+    adapter: ({ schema }): Store => withOutcomes(createStore(db, storeOptions(options, schema)), conflicts),
   });
   return create(options);
+}
+
+function transaction<Result>(
+  db: UntypedDb,
+  options: BetterAuthOptions,
+  run: (adapter: DBAdapter) => Promise<Result>,
+): Promise<Result> {
+  return db.transaction(async (tx) => {
+    const conflicts = new ConflictNote();
+    try {
+      return await run(adapterOn(tx, options, conflicts));
+    } catch (error) {
+      throw conflicts.cause(error);
+    }
+  });
 }
 
 /** What the store needs of the options of Better Auth. */

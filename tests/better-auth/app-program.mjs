@@ -1,0 +1,100 @@
+/** An application with Better Auth on the documents of its calls. Its routes are an action, which gets and returns data. */
+import { action, createAuth, createFunctionHelpers, defineRef, defineSchema, defineTable } from '@avvos/convoy';
+import { betterAuthTables, convoyAdapter } from '@avvos/convoy-auth/better-auth-adapter';
+import { betterAuth } from 'better-auth';
+import { organization } from 'better-auth/plugins';
+import { z } from 'zod';
+
+const options = {
+  baseURL: 'http://localhost:3000',
+  secret: 'a secret for the tests, of more than 32 characters: 8f1c0b7e',
+  emailAndPassword: { enabled: true },
+  rateLimit: { enabled: false },
+  telemetry: { enabled: false },
+  // Calls only read sessions; the routes refresh them, by POST.
+  session: { deferSessionRefresh: true },
+  plugins: [organization()],
+};
+
+const authFor = (ctx) => betterAuth({ ...options, database: convoyAdapter(ctx) });
+
+export const schema = defineSchema({
+  ...betterAuthTables(options),
+  notes: defineTable({ author: defineRef('user'), text: z.string() }).index('by_author', ['author']),
+});
+
+const { authed, query, mutation } = createFunctionHelpers();
+
+export async function createContext(req, base) {
+  const found = await authFor(base).api.getSession({
+    headers: new Headers({ cookie: String(req.headers.cookie ?? '') }),
+    query: { disableRefresh: true, disableCookieCache: true },
+  });
+  return { ...base, auth: createAuth(found && { id: found.user.id, name: found.user.name }) };
+}
+
+const account = { name: 'Ada', password: 'correct horse battery staple' };
+
+export const functions = {
+  route: action({
+    input: { method: z.string(), path: z.string(), headers: z.record(z.string(), z.string()), body: z.json() },
+    handler: async (ctx, { method, path, headers, body }) => {
+      const request = new Request(new URL(path, options.baseURL), {
+        method,
+        headers: { origin: options.baseURL, 'content-type': 'application/json', ...headers },
+        body: method === 'GET' ? null : JSON.stringify(body),
+      });
+      const response = await authFor(ctx).handler(request);
+      const text = await response.text();
+      return {
+        status: response.status,
+        cookies: response.headers.getSetCookie(),
+        body: text === '' ? null : JSON.parse(text),
+      };
+    },
+  }),
+  me: query({ handler: (ctx) => ctx.auth.user?.name ?? null }),
+  write: authed.mutation({
+    input: { text: z.string() },
+    handler: (ctx, { text }) => ctx.db.insert('notes', { author: ctx.auth.user.id, text }),
+  }),
+  mine: authed.query({
+    handler: async (ctx) => {
+      const notes = await ctx.db
+        .query('notes')
+        .withIndex('by_author', (q) => q.eq('author', ctx.auth.user.id))
+        .collect();
+      const author = await ctx.db.get(ctx.auth.user.id);
+      return { author: author.email, notes: notes.map(({ text }) => text) };
+    },
+  }),
+  /** Signs up in a transaction that may fail afterwards. */
+  signUp: mutation({
+    input: { email: z.string(), fails: z.boolean() },
+    handler: async (ctx, { email, fails }) => {
+      const { user } = await authFor(ctx).api.signUpEmail({ body: { ...account, email } });
+      if (fails) throw new Error('after the sign-up');
+      return user.id;
+    },
+  }),
+  signUpInQuery: query({
+    input: { email: z.string() },
+    handler: async (ctx, { email }) => {
+      const { adapter } = await authFor(ctx).$context;
+      const user = { name: 'Ada', email, emailVerified: false };
+      return adapter.create({ model: 'user', data: user }).catch((error) => error.message);
+    },
+  }),
+  /** Two callers who both found the same verification: only one of them may use it. */
+  consumeTwice: action({
+    handler: async (ctx) => {
+      const { adapter } = await authFor(ctx).$context;
+      const values = { identifier: 'reset', value: 'x', expiresAt: new Date(Date.now() + 60_000) };
+      await adapter.create({ model: 'verification', data: values });
+      const where = [{ field: 'identifier', value: 'reset' }];
+      const use = () => adapter.consumeOne({ model: 'verification', where });
+      const used = await Promise.all([use(), use(), use(), use()]);
+      return used.filter((each) => each !== null).length;
+    },
+  }),
+};
