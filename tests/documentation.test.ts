@@ -36,6 +36,7 @@ function prerequisites(page: string): string[] {
     'docs/existing-servers.md',
     'docs/frameworks.md',
     'docs/auth/index.md',
+    'docs/better-auth-adapter.md',
   ];
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.startsWith('docs/auth/')) return ['docs/auth/index.md'];

@@ -1,6 +1,6 @@
 /** An application with Better Auth on the documents of its calls. Its routes are an action, which gets and returns data. */
 import { action, createAuth, createFunctionHelpers, defineRef, defineSchema, defineTable } from '@avvos/convoy';
-import { betterAuthTables, convoyAdapter } from '@avvos/convoy-auth/better-auth-adapter';
+import { betterAuthTables, convoyAdapter, createAuthFor } from '@avvos/convoy-auth/better-auth-adapter';
 import { betterAuth } from 'better-auth';
 import { organization } from 'better-auth/plugins';
 import { z } from 'zod';
@@ -13,10 +13,13 @@ const options = {
   telemetry: { enabled: false },
   // Calls only read sessions; the routes refresh them, by POST.
   session: { deferSessionRefresh: true },
+  user: { additionalFields: { logins: { type: 'number', required: false, input: false } } },
   plugins: [organization()],
 };
 
-const authFor = (ctx) => betterAuth({ ...options, database: convoyAdapter(ctx) });
+const authFor = createAuthFor((database) => betterAuth({ ...options, database }));
+
+const adapterFor = async (ctx) => (await betterAuth({ ...options, database: convoyAdapter(ctx) }).$context).adapter;
 
 export const schema = defineSchema({
   ...betterAuthTables(options),
@@ -80,7 +83,7 @@ export const functions = {
   signUpInQuery: query({
     input: { email: z.string() },
     handler: async (ctx, { email }) => {
-      const { adapter } = await authFor(ctx).$context;
+      const adapter = await adapterFor(ctx);
       const user = { name: 'Ada', email, emailVerified: false };
       return adapter.create({ model: 'user', data: user }).catch((error) => error.message);
     },
@@ -88,13 +91,27 @@ export const functions = {
   /** Two callers who both found the same verification: only one of them may use it. */
   consumeTwice: action({
     handler: async (ctx) => {
-      const { adapter } = await authFor(ctx).$context;
+      const adapter = await adapterFor(ctx);
       const values = { identifier: 'reset', value: 'x', expiresAt: new Date(Date.now() + 60_000) };
       await adapter.create({ model: 'verification', data: values });
       const where = [{ field: 'identifier', value: 'reset' }];
       const use = () => adapter.consumeOne({ model: 'verification', where });
       const used = await Promise.all([use(), use(), use(), use()]);
       return used.filter((each) => each !== null).length;
+    },
+  }),
+  incrementFiveTimes: action({
+    handler: async (ctx) => {
+      const adapter = await adapterFor(ctx);
+      const values = { name: 'Ada', email: 'ada@example.com', emailVerified: false, logins: 0 };
+      const { id } = await adapter.create({ model: 'user', data: values });
+      const where = [{ field: 'id', value: id }];
+      const below = { field: 'logins', operator: 'lt', value: 4 };
+      const increment = () =>
+        adapter.incrementOne({ model: 'user', where: [...where, below], increment: { logins: 1 } });
+      await Promise.all(Array.from({ length: 5 }, increment));
+      const { logins } = await adapter.findOne({ model: 'user', where });
+      return logins;
     },
   }),
 };

@@ -1,6 +1,7 @@
 /** Better Auth in an application: its routes run in an action, and createContext reads the session of each call. */
-import { type Convoy, createConvoy } from '@avvos/convoy/node';
+
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
+import { type Convoy, createConvoy } from '@avvos/convoy/node';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { freshDatabaseUrl } from '../app.js';
@@ -23,6 +24,8 @@ const signUp = makeMutationRef<{ email: string; fails: boolean }, string>('signU
 const signUpInQuery = makeQueryRef<{ email: string }, string>('signUpInQuery');
 const consumeTwice = makeActionRef<None, number>('consumeTwice');
 
+const incrementFiveTimes = makeActionRef<None, number>('incrementFiveTimes');
+
 const password = 'correct horse battery staple';
 
 let convoy: Convoy;
@@ -41,7 +44,8 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  for (const table of ['session', 'account', 'user', 'notes', 'verification']) await psql.query(`delete from "${table}"`);
+  for (const table of ['session', 'account', 'user', 'notes', 'verification'])
+    await psql.query(`delete from "${table}"`);
 });
 
 afterAll(async () => {
@@ -60,7 +64,12 @@ function browser() {
   });
   closing.push(() => client.close());
   const ask = async (method: string, path: string, body: unknown = {}): Promise<Answer> => {
-    const answer = await convoy.action(route, { method, path: `/api/auth${path}`, headers: { cookie: header() }, body });
+    const answer = await convoy.action(route, {
+      method,
+      path: `/api/auth${path}`,
+      headers: { cookie: header() },
+      body,
+    });
     for (const cookie of answer.cookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? [];
       if (value === '') cookies.delete(name);
@@ -175,7 +184,9 @@ test('tokens are stored neither in documents nor in the change log', async () =>
 test('an expired session is no session, for calls and for live queries that start', async () => {
   const tab = await signedUp();
   await tab.sees('Ada');
-  await psql.query(`update session set data = jsonb_set(data, '{expiresAt}', to_jsonb($1::bigint))`, [Date.now() - 1_000]);
+  await psql.query(`update session set data = jsonb_set(data, '{expiresAt}', to_jsonb($1::bigint))`, [
+    Date.now() - 1_000,
+  ]);
   expect(await tab.client.query(me, {})).toBeNull();
   await expect(tab.client.mutation(write, { text: 'late' })).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   await tab.sees(null);
@@ -188,9 +199,10 @@ test('a session deleted with SQL ends the live queries of its browser only', asy
   const second = await signedUp('eve@example.com');
   await Promise.all([first.sees('Ada'), second.sees('Ada')]);
   const ended = first.sees(null);
-  await psql.query(`delete from session where data->>'userId' in (select 'user:' || id from "user" where data->>'email' = $1)`, [
-    'ada@example.com',
-  ]);
+  await psql.query(
+    `delete from session where data->>'userId' in (select 'user:' || id from "user" where data->>'email' = $1)`,
+    ['ada@example.com'],
+  );
   await ended;
   expect(await first.client.query(me, {})).toBeNull();
   expect(await second.client.query(me, {})).toBe('Ada');
@@ -212,6 +224,20 @@ test('in a query, writes are refused', async () => {
 
 test('a verification is used once, by one of several callers', async () => {
   expect(await convoy.action(consumeTwice, {})).toBe(1);
+});
+
+test('a counter with a limit is incremented by one caller at a time', async () => {
+  expect(await convoy.action(incrementFiveTimes, {})).toBe(4);
+});
+
+test('of several people who sign up with one email at the same time, one gets the account', async () => {
+  const person = { name: 'Ada', email: 'ada@example.com', password };
+  const answers = await Promise.all(Array.from({ length: 4 }, () => browser().post('/sign-up/email', person)));
+  expect(answers.map(({ status }) => status).sort()).toEqual([200, 422, 422, 422]);
+  const { rows } = await psql.query(
+    'select (select count(*) from "user") as users, (select count(*) from account) as accounts',
+  );
+  expect(rows).toEqual([{ users: '1', accounts: '1' }]);
 });
 
 test('plugins have their tables', async () => {

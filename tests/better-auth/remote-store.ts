@@ -30,45 +30,54 @@ interface Answer {
   readonly error?: { readonly message: string; readonly stack: string; readonly code?: string };
 }
 
-/** A server with the tables for some options of Better Auth. */
+/** A server whose tables are those for some options of Better Auth, which may change. */
 export class RemoteStore {
-  readonly #convoy: Convoy;
-  readonly #port: BroadcastChannel;
-  readonly #serving: Promise<unknown>;
-  readonly #waiting: Map<number, (answer: Answer) => void>;
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  #convoy: Convoy | null = null;
+  #port: BroadcastChannel | null = null;
+  #serving: Promise<unknown> | null = null;
   #asked = 0;
   #transactions = 0;
 
-  private constructor(
-    convoy: Convoy,
-    port: BroadcastChannel,
-    serving: Promise<unknown>,
-    waiting: Map<number, (answer: Answer) => void>,
-  ) {
-    this.#convoy = convoy;
-    this.#port = port;
-    this.#serving = serving;
-    this.#waiting = waiting;
-  }
-
-  static async open(options: BetterAuthOptions): Promise<RemoteStore> {
+  /** Loads the program with the tables for these options. */
+  async migrate(options: BetterAuthOptions): Promise<void> {
     const program = new URL('./store-program.mjs', import.meta.url);
     program.searchParams.set('layout', JSON.stringify([...layoutOf(getAuthTables(options))]));
-    const convoy = await createConvoy({ program, workers: 1, databaseUrl: freshDatabaseUrl(), createDatabase: true });
+    await this.#stopServing();
+    if (this.#convoy === null) {
+      const databaseUrl = freshDatabaseUrl();
+      this.#convoy = await createConvoy({ program, workers: 1, databaseUrl, createDatabase: true });
+    } else {
+      await this.#convoy.load({ program });
+    }
+    await this.#serve(this.#convoy);
+  }
+
+  async close(): Promise<void> {
+    await this.#stopServing();
+    await this.#convoy?.close();
+  }
+
+  async #serve(convoy: Convoy): Promise<void> {
     const channel = randomUUID();
     const port = new BroadcastChannel(channel);
-    const waiting = new Map<number, (answer: Answer) => void>();
+    this.#port = port;
     port.onmessage = (event) => {
       const answer = (event as { data: Answer }).data;
-      waiting.get(answer.id)?.(answer);
-      waiting.delete(answer.id);
+      this.#waiting.get(answer.id)?.(answer);
+      this.#waiting.delete(answer.id);
     };
     const ready = new Promise<void>((resolve) => {
-      waiting.set(0, () => resolve());
+      this.#waiting.set(0, () => resolve());
     });
-    const serving = convoy.action(makeActionRef<{ channel: string }, null>('serve'), { channel });
-    await Promise.race([ready, serving]);
-    return new RemoteStore(convoy, port, serving, waiting);
+    this.#serving = convoy.action(makeActionRef<{ channel: string }, null>('serve'), { channel });
+    await Promise.race([ready, this.#serving]);
+  }
+
+  async #stopServing(): Promise<void> {
+    this.#port?.postMessage({ op: 'close' });
+    await this.#serving;
+    this.#port?.close();
   }
 
   adapter(options: BetterAuthOptions, transaction: number | null = null): DBAdapter {
@@ -78,13 +87,6 @@ export class RemoteStore {
       config: { ...ADAPTER_CONFIG, transaction: (run) => this.#transaction((id) => run(this.adapter(options, id))) },
       adapter: () => Object.fromEntries(METHODS.map((method) => [method, call(method)])) as unknown as Store,
     })(options);
-  }
-
-  async close(): Promise<void> {
-    this.#port.postMessage({ op: 'close' });
-    await this.#serving;
-    this.#port.close();
-    await this.#convoy.close();
   }
 
   async #transaction<R>(run: (id: number) => Promise<R>): Promise<R> {
@@ -108,7 +110,7 @@ export class RemoteStore {
         if (error === undefined) resolve(result);
         else reject(Object.assign(new Error(error.message), { code: error.code, stack: error.stack }));
       });
-      this.#port.postMessage({ id, op, ...input });
+      this.#port?.postMessage({ id, op, ...input });
     });
   }
 }

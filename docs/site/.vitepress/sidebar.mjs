@@ -26,6 +26,7 @@ export const sidebar = [
       { text: 'TanStack DB', link: '/tanstack-db' },
       { text: 'HTTP routes', link: '/http-routes' },
       { text: 'Workers', link: '/workers' },
+      { text: 'Better Auth on Convoy', link: '/better-auth-adapter' },
       { text: 'Existing servers', link: '/existing-servers' },
       { text: 'Frameworks', link: '/frameworks' },
       { text: 'Static files', link: '/static-files' },

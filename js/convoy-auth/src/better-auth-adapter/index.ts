@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { convoyAdapter } from './adapter.js';
+export { type AuthInstance, convoyAdapter, createAuthFor } from './adapter.js';
 export type { AdapterContext } from './context.js';
 export type { BetterAuthTables } from './table-types.js';
 export { betterAuthTables } from './tables.js';

@@ -1,47 +1,53 @@
 /**
- * Keeps the two outcomes of an operation that are none of Better Auth's business away from it. It catches errors, logs
- * them, and answers with others, by which Convoy could not recognize them.
+ * Keeps the two outcomes of an operation that are none of Better Auth's business away from it: that the run was stopped,
+ * and that a transaction has to run again. It would catch these errors, log them, and fail with others, by which Convoy
+ * could not recognize them. The operation never settles instead, so that the rest of the run is collected as garbage.
  */
 
 import { isConvoyError } from '@avvos/convoy';
-import type { Store } from './store.js';
 
 /** How the engine begins the reason of a run that it has stopped, and starts again by itself. */
 const STOPPED = 'This run was stopped';
 
-/** Notes the conflict with another transaction, for which a transaction of an action has to run again. */
-export class ConflictNote {
-  #conflict: unknown = null;
+/** The conflict of a transaction with another one, for which it has to run again. */
+export class Conflict {
+  /** Rejected with the first conflict. */
+  readonly occurred: Promise<never>;
+  readonly fail: (error: unknown) => void;
 
-  /** The error that the transaction fails with: the conflict, if there was one, whatever Better Auth made of it. */
-  cause(error: unknown): unknown {
-    return this.#conflict ?? error;
-  }
-
-  note(error: unknown): void {
-    if (!isConvoyError(error) || error.code !== 'CONFLICT') return;
-    if ((error.details as { readonly retry?: unknown } | undefined)?.retry === true) this.#conflict ??= error;
+  constructor() {
+    let fail: (error: unknown) => void = () => {};
+    this.occurred = new Promise((_, reject) => {
+      fail = reject;
+    });
+    this.fail = fail;
   }
 }
 
-/** The operations of `store`, which never settle in a run that was stopped, and note conflicts. */
-export function withOutcomes(store: Store, conflicts: ConflictNote | null): Store {
-  const operations = Object.entries(store).map(([name, operation]) => [
-    name,
-    async (input: never): Promise<unknown> => {
-      try {
-        return await (operation as (given: never) => Promise<unknown>)(input);
-      } catch (error) {
-        conflicts?.note(error);
-        // Its promise stays pending, so the rest of the run is collected as garbage.
-        if (isStopped(error)) return new Promise(() => {});
-        throw error;
-      }
-    },
-  ]);
-  return Object.fromEntries(operations) as unknown as Store;
+/** The result of an operation; one of a transaction reports its conflict to `conflict`. */
+export async function withOutcome<Result>(
+  operation: () => Promise<Result>,
+  conflict: Conflict | null,
+): Promise<Result> {
+  try {
+    return await operation();
+  } catch (error) {
+    if (isStopped(error)) return never();
+    if (conflict === null || !isConflict(error)) throw error;
+    conflict.fail(error);
+    return never();
+  }
+}
+
+function never(): Promise<never> {
+  return new Promise(() => {});
 }
 
 function isStopped(error: unknown): boolean {
   return isConvoyError(error) && error.code === 'UNAVAILABLE' && error.message.startsWith(STOPPED);
+}
+
+function isConflict(error: unknown): boolean {
+  if (!isConvoyError(error) || error.code !== 'CONFLICT') return false;
+  return (error.details as { readonly retry?: unknown } | undefined)?.retry === true;
 }

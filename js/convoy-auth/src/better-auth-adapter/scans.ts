@@ -63,7 +63,7 @@ interface ChosenIndex {
 }
 
 /** The index with the longest prefix of equalities, a unique one before others; then one with a bound. */
-function chosenIndex(table: TableLayout, clauses: readonly Clause[]): ChosenIndex | null {
+export function chosenIndex(table: TableLayout, clauses: readonly Clause[]): ChosenIndex | null {
   let best: { readonly chosen: ChosenIndex; readonly rank: number } | null = null;
   for (const index of [BY_ID, ...table.indexes]) {
     const equal: Clause[] = [];
@@ -132,4 +132,3 @@ export function textAfter(prefix: string): string | null {
   const next = last + 1 === SURROGATES.first ? SURROGATES.after : last + 1;
   return String.fromCodePoint(...points, next);
 }
-

@@ -3,8 +3,8 @@
  * index helps there, so Postgres reads the table; only ids are returned.
  */
 
-import { sql, type SqlFragment } from '@avvos/convoy/sql';
-import { type IdForm } from './ids.js';
+import { type SqlFragment, sql } from '@avvos/convoy/sql';
+import type { IdForm } from './ids.js';
 import { GIVEN_ID } from './layout.js';
 import type { Clause, Stored, Where } from './where.js';
 
@@ -47,7 +47,12 @@ export function countMatching(selection: IdSelection): SqlFragment {
 function condition({ table, where: { all, any }, form }: IdSelection): SqlFragment {
   const parts = all.map((clause) => clauseSql(table, clause, form));
   if (any.length > 0) {
-    parts.push(sql`(${sql.join(any.map((clause) => clauseSql(table, clause, form)), sql` or `)})`);
+    parts.push(
+      sql`(${sql.join(
+        any.map((clause) => clauseSql(table, clause, form)),
+        sql` or `,
+      )})`,
+    );
   }
   return parts.length === 0 ? sql`true` : sql.join(parts, sql` and `);
 }

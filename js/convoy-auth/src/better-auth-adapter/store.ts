@@ -143,7 +143,10 @@ export function createStore(db: UntypedDb, options: StoreOptions): Store {
     },
     async findMany({ model, where = [], limit, select, sortBy, offset }) {
       const table = tableOf(model);
-      const sort = sortBy && { ...sortBy, field: sortBy.field === 'id' ? 'id' : layoutOfField(table, sortBy.field).name };
+      const sort = sortBy && {
+        ...sortBy,
+        field: sortBy.field === 'id' ? 'id' : layoutOfField(table, sortBy.field).name,
+      };
       const found = await find(db, table, whereOf(table, where), { sort, limit, offset });
       return found.map((each) => documents.seen(table, each, where, select)) as never;
     },

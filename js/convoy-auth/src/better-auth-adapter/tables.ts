@@ -4,7 +4,15 @@ import { defineTable, type TableDefinition } from '@avvos/convoy';
 import type { BetterAuthOptions } from 'better-auth';
 import { getAuthTables } from 'better-auth/db';
 import { z } from 'zod';
-import { type FieldLayout, GIVEN_ID, type Layout, layoutOf, SEALED_TOKEN, type StoredType, type TableLayout } from './layout.js';
+import {
+  type FieldLayout,
+  GIVEN_ID,
+  type Layout,
+  layoutOf,
+  SEALED_TOKEN,
+  type StoredType,
+  type TableLayout,
+} from './layout.js';
 import type { BetterAuthTables } from './table-types.js';
 
 /**

@@ -66,7 +66,8 @@ function parseClause(table: TableLayout, { field, operator = 'eq', value, mode }
 /** The layout of a field; fails if the options of Better Auth have no such field. */
 export function layoutOfField(table: TableLayout, name: string): FieldLayout {
   const field = table.fields.find((each) => each.name === name || each.key === name);
-  if (field === undefined) throw new TypeError(`Better Auth asks for the field ${name} of ${table.table}, which it lacks.`);
+  if (field === undefined)
+    throw new TypeError(`Better Auth asks for the field ${name} of ${table.table}, which it lacks.`);
   return field;
 }
 
@@ -74,5 +75,7 @@ function storedScalar({ type, name }: FieldLayout, value: unknown): Stored {
   if (value instanceof Date) return value.getTime();
   if (type === 'date' && typeof value === 'string') return new Date(value).getTime();
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
-  throw new TypeError(`Better Auth compares the field ${name} with an object; only texts, numbers and dates can be compared.`);
+  throw new TypeError(
+    `Better Auth compares the field ${name} with an object; only texts, numbers and dates can be compared.`,
+  );
 }
