@@ -182,7 +182,8 @@ impl Executor {
 }
 
 /// Writes a page, with the cursor at its end. A page with an end position that has grown past
-/// twice its size also gets a cursor in its middle, where a client can split it.
+/// twice its size also gets a cursor in its middle, where a client can split it. `cursors` are
+/// those of its start and of each row.
 fn push_page(out: &mut String, page: &Page, rows: &[Row], done: bool) -> Result<(), DbError> {
     let keys = page.scan.key_columns();
     let position = |row: &Row| -> Result<Position, DbError> {
@@ -201,6 +202,14 @@ fn push_page(out: &mut String, page: &Page, rows: &[Row], done: bool) -> Result<
     let may_be_lossy = push_documents(out, &page.scan.table, rows)?;
     let end = end.encode(page.fingerprint);
     let _ = write!(out, r#","isDone":{done},"continueCursor":"{end}""#);
+    if page.cursors {
+        let start = page.after.clone().map_or(Position::Start, Position::Row).encode(page.fingerprint);
+        let _ = write!(out, r#","cursors":["{start}""#);
+        for row in rows {
+            let _ = write!(out, r#","{}""#, position(row)?.encode(page.fingerprint));
+        }
+        out.push(']');
+    }
     if page.until.is_some() && rows.len() > 2 * page.size as usize {
         let middle = position(&rows[rows.len() / 2 - 1])?.encode(page.fingerprint);
         let _ = write!(out, r#","splitCursor":"{middle}""#);

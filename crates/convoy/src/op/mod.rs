@@ -198,6 +198,8 @@ struct Wire<'a> {
     upper: Option<WireBound<'a>>,
     #[serde(borrow)]
     filter: Option<&'a RawValue>,
+    #[serde(borrow)]
+    within: Option<&'a RawValue>,
     order: Option<Order>,
     #[serde(default)]
     offset: u32,
@@ -205,6 +207,8 @@ struct Wire<'a> {
     cursor: Option<String>,
     end: Option<String>,
     size: Option<u32>,
+    #[serde(default)]
+    cursors: bool,
     text: Option<String>,
     #[serde(default)]
     values: Vec<Option<String>>,

@@ -50,6 +50,9 @@ pub(crate) struct Page {
     pub until: Option<Position>,
     /// The maximum number of documents, unless `until` ends the page.
     pub size: u32,
+    /// Whether its answer has the cursors of its start and of each row, for a host that leaves
+    /// out some of the rows.
+    pub cursors: bool,
 }
 
 /// The direction of a scan.
@@ -129,7 +132,11 @@ impl<'a> Wire<'a> {
             Some(WireOrderField { field, kind }) => Some(IndexField { path: path_of(field)?, kind }),
             None => None,
         };
-        let filter = self.filter.map(|json| Filter::parse(json, &table)).transpose()?;
+        let parse = |json: Option<&'a RawValue>| json.map(|json| Filter::parse(json, &table)).transpose();
+        let filter = match (parse(self.filter)?, parse(self.within)?) {
+            (Some(filter), Some(within)) => Some(Filter::All(vec![filter, within])),
+            (filter, within) => filter.or(within),
+        };
         let bound = |bound: Option<WireBound<'a>>| {
             let Some(WireBound { value: json, inclusive }) = bound else { return Ok(None) };
             let value = index_value(&table, index, self.eq.len(), json)?;
@@ -145,7 +152,7 @@ impl<'a> Wire<'a> {
 
     pub(super) fn page(self, table: Arc<Table>) -> Result<Page, Failure> {
         let fingerprint = self.fingerprint(&table);
-        let size = needed(self.size, "size")?;
+        let (size, cursors) = (needed(self.size, "size")?, self.cursors);
         let (cursor, end) = (self.cursor.clone(), self.end.clone());
         let scan = self.scan(table)?;
         let keys = scan.key_columns();
@@ -169,10 +176,11 @@ impl<'a> Wire<'a> {
             Some(Position::Row(cursor)) => Some(cursor),
         };
         let until = decode(end)?;
-        Ok(Page { scan, fingerprint, after, until, size })
+        Ok(Page { scan, fingerprint, after, until, size, cursors })
     }
 
-    /// The fingerprint of everything that determines the order and the range.
+    /// The fingerprint of everything that determines the order and the range, without `within`:
+    /// which documents the caller may see can change while a client keeps a cursor.
     fn fingerprint(&self, table: &Table) -> u64 {
         let raw = |json: Option<&'a RawValue>| json.map_or("", RawValue::get);
         let bound =

@@ -1,4 +1,6 @@
 /** Defines tables with Zod, checks the schema, and derives its description and types. Runs in browsers. */
+export type { AccessRules, AnyAccessRules, NewRow, RuleName } from './access.js';
+export type { Comparable, Condition, FieldReference, FilterBuilder } from './condition.js';
 export { compileDefaults, type Filler } from './defaults.js';
 export {
   describeSchema,

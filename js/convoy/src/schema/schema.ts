@@ -59,7 +59,7 @@ export function defineSchema<Given extends GivenTables>(given: Given): SchemaDef
     }
     if (isSuperseded(table, all)) {
       const message =
-        'has another index, or is unmanaged, only in a table that is not in the schema: index(…) and unmanaged() return a new table; use that one';
+        'has another index or access rules, or is unmanaged, only in a table that is not in the schema: index(…), access(…) and unmanaged() return a new table; use that one';
       problems.push({ path: key, message });
     }
     problems.push(

@@ -53,7 +53,9 @@ describe('defineTable', () => {
   it('is refused before an index or `unmanaged()` that are in no table of the schema', () => {
     const statement = defineTable({ a: z.string() });
     statement.unmanaged();
-    expect(() => defineSchema({ statement })).toThrow('statement: has another index, or is unmanaged, only in');
+    expect(() => defineSchema({ statement })).toThrow(
+      'statement: has another index or access rules, or is unmanaged, only in',
+    );
     const chained = defineTable({ a: z.string() });
     chained.index('by_a', ['a']).unmanaged();
     expect(() => defineSchema({ chained })).toThrow('index(…) and unmanaged() return a new table; use that one');

@@ -5,6 +5,7 @@
 
 import * as z from 'zod';
 import type { Id } from '../values/ids.js';
+import { type AccessRules, type AnyAccessRules, checkedRules } from './access.js';
 import { callerInput, parseOrThrow } from './parse.js';
 import type { FieldPath } from './paths.js';
 import type { SchemaShape, TypedSchema } from './shape-types.js';
@@ -76,9 +77,10 @@ interface TableTraits {
   readonly name: string | undefined;
   readonly unique: ReadonlySet<string>;
   readonly managed: boolean;
+  readonly rules: AnyAccessRules | null;
 }
 
-/** The tables that `index` and `unmanaged` have returned, by the table before. */
+/** The tables that `index`, `access` and `unmanaged` have returned, by the table before. */
 const derived = new WeakMap<object, object[]>();
 
 /** Whether another table was made from `table`, and neither it nor one made from it is in `tables`. */
@@ -94,7 +96,7 @@ function derive<Table extends object>(from: object, table: Table): Table {
   return table;
 }
 
-const NEW_TABLE: TableTraits = { name: undefined, unique: new Set(), managed: true };
+const NEW_TABLE: TableTraits = { name: undefined, unique: new Set(), managed: true, rules: null };
 
 /**
  * A table: the schema of its documents and its indexes. Its methods return a new table and leave this one as it is, so
@@ -111,13 +113,16 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
   readonly indexes: Indexes;
   /** False for a user-managed table, which Convoy never creates, alters or adds triggers to. */
   readonly managed: boolean;
+  /** The access rules; `null` for a table without. They are functions, so only processes that run functions use them. */
+  readonly rules: AnyAccessRules | null;
   readonly #unique: ReadonlySet<string>;
 
-  constructor(schema: Schema, indexes: Indexes, { name, unique, managed }: TableTraits = NEW_TABLE) {
+  constructor(schema: Schema, indexes: Indexes, { name, unique, managed, rules }: TableTraits = NEW_TABLE) {
     this.schema = schema;
     this.indexes = indexes;
     this.name = name;
     this.managed = managed;
+    this.rules = rules;
     this.#unique = unique;
   }
 
@@ -133,8 +138,7 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     // No prototype: an index may have any name.
     const indexes = Object.assign(Object.create(null), this.indexes, { [name]: Object.freeze([...fields]) });
     const unique = options.unique === true ? new Set([...this.#unique, name]) : this.#unique;
-    const { name: tableName, managed } = this;
-    return derive(this, new TableDefinition(this.schema, indexes, { name: tableName, managed, unique }));
+    return derive(this, new TableDefinition(this.schema, indexes, { ...this.#traits(), unique }));
   }
 
   /** True when the index `name` was declared with `{ unique: true }`. */
@@ -144,8 +148,23 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
 
   /** The table as a user-managed one: Convoy reads and writes its documents and otherwise leaves it alone. */
   unmanaged(): TableDefinition<Schema, Indexes> {
-    const traits = { name: this.name, managed: false, unique: this.#unique };
+    return derive(this, new TableDefinition(this.schema, this.indexes, { ...this.#traits(), managed: false }));
+  }
+
+  /**
+   * The table with access rules, which hold for every call of a client: what no rule allows is denied. Trusted calls
+   * without a context and `ctx.db.system` are not subject to them.
+   */
+  // Generic over the table, so that two types of tables are compared without comparing their rules.
+  access<Self extends TypedTable>(this: Self, rules: AccessRules<InferTableRow<Self>>): Self;
+  access(rules: unknown): unknown {
+    if (this.rules !== null) throw new TypeError('access(): the table has access rules already.');
+    const traits = { ...this.#traits(), rules: checkedRules(rules) };
     return derive(this, new TableDefinition(this.schema, this.indexes, traits));
+  }
+
+  #traits(): TableTraits {
+    return { name: this.name, unique: this.#unique, managed: this.managed, rules: this.rules };
   }
 
   /** Returns the document as it would be stored; throws a `ConvoyError` (`INVALID_ARGS`) with the issues. */

@@ -58,7 +58,7 @@ export function defaultBackfill(tables: ReadonlyMap<string, Table>): AnyConvoyFu
       const table = tables.get(name);
       if (table === undefined) throw new Error(`There is no table ${name}.`);
       // The implementation class, because there is no data model here.
-      return writeBatch(db as unknown as CallDatabase, table, after, limit);
+      return writeBatch((db as unknown as CallDatabase).system, table, after, limit);
     },
   });
 }

@@ -32,6 +32,21 @@ interface Issued {
   readonly waiter: Waiter;
 }
 
+/** Errors of operations, as opposed to those that user code throws. */
+const failures = new WeakSet<object>();
+
+/** Whether `error` is the failure of an operation, or caused by one. */
+export function isOperationFailure(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false;
+  const { cause } = error as { readonly cause?: unknown };
+  return failures.has(error) || (typeof cause === 'object' && cause !== null && failures.has(cause));
+}
+
+function failure<T>(error: T): T {
+  if (typeof error === 'object' && error !== null) failures.add(error);
+  return error;
+}
+
 /** The batches of one call. */
 export class Batches {
   readonly #engine: NativeCalls;
@@ -126,13 +141,13 @@ export class Batches {
       const json = typeof text === 'string' ? text : boundedText("The result of this call's database operations", text);
       answers = JSON.parse(json);
     } catch (error) {
-      for (const waiter of waiters) waiter.reject(error);
+      for (const waiter of waiters) waiter.reject(failure(error));
       return;
     }
     waiters.forEach((waiter, index) => {
       const answer = answers[index];
-      if (answer === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));
-      else if (answer.error !== undefined) waiter.reject(errorFromPayload(answer.error));
+      if (answer === undefined) waiter.reject(failure(new ConvoyError('INTERNAL', 'The engine sent too few results.')));
+      else if (answer.error !== undefined) waiter.reject(failure(errorFromPayload(answer.error)));
       else {
         this.note(answer.ok, answer);
         waiter.resolve(answer.ok);
@@ -142,7 +157,7 @@ export class Batches {
 
   /** Rejects all pending operations with `reason` and sends no further batch. Held inserts can still be taken. */
   end(reason: ConvoyError): void {
-    this.#endReason = reason;
+    this.#endReason = failure(reason);
     const open = [...(this.#sent?.values() ?? [])].flat().concat(this.#issued.map(({ waiter }) => waiter));
     this.#sent = null;
     this.#issued = [];
@@ -163,7 +178,7 @@ export class Batches {
       this.#engine.operate(this.#callId, batch, this.#json(issued.map(({ operation }) => operation)));
     } catch (error) {
       this.#sent.delete(batch);
-      const reason = toConvoyError(error);
+      const reason = failure(toConvoyError(error));
       for (const waiter of waiters) waiter.reject(reason);
     }
   }

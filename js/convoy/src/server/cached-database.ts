@@ -4,9 +4,10 @@ import type { Call } from './call.js';
 import { tableNamed, targetOf } from './document-ref.js';
 import type { Document } from './documents.js';
 import { rejected } from './observed-promise.js';
-import type { ReadOperation } from './operations.js';
+import type { CachedOperation, Plan } from './operations.js';
 import type { Program, Table } from './program.js';
-import { type Receive, type ScanSource, TableScan } from './scan.js';
+import { type ScanSource, TableScan } from './scan.js';
+import type { Page } from './table-query.js';
 
 export class CachedDatabase implements ScanSource {
   readonly #call: Call;
@@ -21,29 +22,42 @@ export class CachedDatabase implements ScanSource {
 
   get(...args: unknown[]): Promise<Document | null> {
     const { table, uuid } = targetOf(this.#program, args);
-    return this.read(table, { op: 'get', table: table.name, id: uuid }, (document, receive) => {
-      return document === null ? null : (receive([document])[0] ?? null);
-    });
+    return this.#read({ op: 'get', table: table.name, id: uuid }, (document) =>
+      document === null ? null : filled(table, document as Document),
+    );
   }
 
   query(table: string): TableScan {
     return new TableScan(this, tableNamed(this.#program, table));
   }
 
-  read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T> {
+  scan<T>(table: Table, plan: Plan, finish: (documents: Document[]) => T): Promise<T> {
+    return this.#read({ op: 'scan', table: table.name, ...plan }, (documents) =>
+      finish((documents as Document[]).map((document) => filled(table, document))),
+    );
+  }
+
+  count(): Promise<number> {
+    return rejected(unsupported());
+  }
+
+  page(): Promise<Page<Document>> {
+    return rejected(unsupported());
+  }
+
+  #read<T>(operation: CachedOperation, finish: (answer: unknown) => T): Promise<T> {
     if (!this.#call.isMakingContext) {
       return rejected(new TypeError('cachedReads(base) is for createContext. A handler reads with ctx.db.'));
     }
-    if (operation.op !== 'get' && operation.op !== 'scan') {
-      return rejected(
-        new TypeError('cachedReads(base) has get, and queries that end with first, unique, take or collect.'),
-      );
-    }
-    const receive: Receive = (documents) => {
-      for (const document of documents as Document[]) table.fill?.(document);
-      return documents as Document[];
-    };
-    const cached = { ...operation, cached: JSON.stringify(operation) };
-    return this.#call.issue(this.#call.root, cached, (answer) => finish(answer, receive));
+    return this.#call.issue(this.#call.root, { ...operation, cached: JSON.stringify(operation) }, finish);
   }
+}
+
+function filled(table: Table, document: Document): Document {
+  table.fill?.(document);
+  return document;
+}
+
+function unsupported(): TypeError {
+  return new TypeError('cachedReads(base) has get, and queries that end with first, unique, take or collect.');
 }

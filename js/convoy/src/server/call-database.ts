@@ -6,23 +6,26 @@
  */
 
 import { bindStatement } from '../sql/statement.js';
-import { formatId } from '../values/ids.js';
 import { storageProblem } from '../values/storable-json.js';
+import type { AccessControl } from './access/access-control.js';
+import { GuardedOperations } from './access/guarded-operations.js';
 import { inspectValue, invalid } from './argument-errors.js';
 import { CachedDatabase } from './cached-database.js';
 import { CACHED_READS } from './cached-reads.js';
 import type { Call } from './call.js';
 import { DevWarnings } from './dev-warnings.js';
+import { DocumentOperations, type PageRange, type TableOperations } from './document-operations.js';
 import { documentRef, type Target, tableNamed, targetOf } from './document-ref.js';
 import type { Document } from './documents.js';
-import { assertNumberField, incrementBase, numberAt } from './fields.js';
+import { assertNumberField } from './fields.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
-import type { InsertOperation, ReadOperation, WriteOperation } from './operations.js';
+import type { Plan } from './operations.js';
 import type { Program, Table } from './program.js';
-import { type Receive, type ScanSource, TableScan } from './scan.js';
+import { type ScanSource, TableScan } from './scan.js';
 import type { Scope } from './scope.js';
-import { assertFits, assertRemovable, storedChanges, storedDocument } from './validate-document.js';
+import type { Page } from './table-query.js';
+import { assertRemovable, storedDocument } from './validate-document.js';
 
 /** Options of a `CallDatabase`. */
 export interface CallDatabaseOptions {
@@ -32,6 +35,13 @@ export interface CallDatabaseOptions {
   readonly kind?: FunctionKind;
   /** The name of that function, for warnings. */
   readonly functionName?: string | null;
+  /** The access rules that its methods apply; `null` if rules are off. */
+  readonly access?: AccessControl | null;
+  /**
+   * Whether it serves a rule, as a part of an operation that is running: its reads wait neither for other operations of
+   * the scope nor for pending writes, since these may wait for that operation.
+   */
+  readonly nested?: boolean;
 }
 
 /**
@@ -53,6 +63,10 @@ export class CallDatabase implements ScanSource {
   readonly #scope: Scope;
   readonly #kind: FunctionKind;
   readonly #functionName: string | null;
+  readonly #access: AccessControl | null;
+  readonly #nested: boolean;
+  readonly #unguarded: DocumentOperations;
+  readonly #guarded: GuardedOperations | null;
 
   static {
     lossyOf = (db) => db.#call.lossy;
@@ -64,7 +78,18 @@ export class CallDatabase implements ScanSource {
     this.#scope = options.scope ?? call.root;
     this.#kind = options.kind ?? call.kind;
     this.#functionName = options.functionName ?? null;
+    this.#access = options.access ?? null;
+    this.#nested = options.nested ?? false;
     this.warnings = program.dev ? new DevWarnings(program, call, this.#functionName) : null;
+    const { warnings } = this;
+    this.#unguarded = new DocumentOperations(call, program, { warnings, inOrder: !this.#nested });
+    const guard = { call, documents: this.#unguarded, warnings };
+    this.#guarded = this.#access === null ? null : new GuardedOperations(this.#access, guard);
+  }
+
+  /** The same database without access rules. */
+  get system(): CallDatabase {
+    return this.#access === null ? this : this.#derive({ access: null });
   }
 
   /** The reads of `createContext` that may come from memory; see `cachedReads`. */
@@ -75,7 +100,7 @@ export class CallDatabase implements ScanSource {
   get(...args: unknown[]): Promise<Document | null> {
     return this.#issue('read', () => {
       const target = targetOf(this.#program, args);
-      return (scope) => this.#read(scope, target);
+      return (scope) => this.#on(target.table).read(scope, target);
     });
   }
 
@@ -83,7 +108,7 @@ export class CallDatabase implements ScanSource {
     return this.#issue('read', () => {
       // All ids are checked before the first document is read.
       const targets = list('getMany', ids).map((id) => targetOf(this.#program, [id]));
-      return (scope) => Promise.all(targets.map((target) => this.#read(scope, target)));
+      return (scope) => Promise.all(targets.map((target) => this.#on(target.table).read(scope, target)));
     });
   }
 
@@ -96,6 +121,7 @@ export class CallDatabase implements ScanSource {
     // The database session of a query is read-only anyway.
     const readOnly = reads && this.#call.kind !== 'query' ? ({ readOnly: true } as const) : {};
     return this.#issue(reads ? 'read' : 'write', () => {
+      this.#access?.assertRaw(this.#kind, tablesIn(options));
       const operation = { op: 'raw', ...bindStatement(query), tables: tablesIn(options), ...readOnly } as const;
       return (scope) => {
         // A user statement may write to any document.
@@ -115,30 +141,29 @@ export class CallDatabase implements ScanSource {
         invalid('transaction() takes a function: transaction(async (tx) => { … })'),
       );
     }
-    const options = { kind: this.#kind, functionName: this.#functionName };
-    return this.#call.transaction((scope) => {
-      return fn(new CallDatabase(this.#call, this.#program, { ...options, scope })) as unknown;
-    }, this.#scope);
+    // A rule only reads, so there is nothing to roll back.
+    if (this.#nested) return this.#issue('read', () => async () => fn(this) as unknown);
+    return this.#call.transaction((scope) => fn(this.#derive({ scope })) as unknown, this.#scope);
   }
 
   insert(tableName: string, input: unknown): Promise<string> {
-    return this.#issue(this.#holds(tableName) ? 'read' : 'write', () => {
+    return this.#issue(this.#insertMode(tableName, 'write'), () => {
       this.#mustWrite('insert');
       const table = tableNamed(this.#program, tableName);
       const doc = storedDocument(table, input, null, this.#call.lossy);
       this.warnings?.stripped(table, input);
-      return (scope) => this.#store(scope, table, [doc])[0] as Promise<string>;
+      return (scope) => this.#on(table).insert(scope, table, doc);
     });
   }
 
   insertMany(tableName: string, inputs: unknown): Promise<string[]> {
-    return this.#issue(this.#holds(tableName) ? 'read' : 'multi-op', () => {
+    return this.#issue(this.#insertMode(tableName, 'multi-op'), () => {
       this.#mustWrite('insertMany');
       const table = tableNamed(this.#program, tableName);
       // All documents are validated before the first is inserted.
       const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.#call.lossy));
       if (this.warnings !== null) for (const input of inputs as unknown[]) this.warnings.stripped(table, input);
-      return (scope) => Promise.all(this.#store(scope, table, documents));
+      return (scope) => this.#on(table).insertMany(scope, table, documents);
     });
   }
 
@@ -150,7 +175,7 @@ export class CallDatabase implements ScanSource {
         throw invalid(`patch() takes an object of the keys to change, not ${inspectValue(changes)}`);
       }
       assertRemovable(target.table, changes);
-      return (scope) => this.#inOrder([target], () => this.#patch(scope, target, changes));
+      return (scope) => this.#inOrder([target], () => this.#on(target.table).patch(scope, target, changes));
     });
   }
 
@@ -158,7 +183,7 @@ export class CallDatabase implements ScanSource {
     return this.#issue('multi-op', () => {
       this.#mustWrite('replace');
       const [target, input] = documentRef(this.#program, 'replace', args, 'the new document');
-      return (scope) => this.#inOrder([target], () => this.#replace(scope, target, input));
+      return (scope) => this.#inOrder([target], () => this.#on(target.table).replace(scope, target, input));
     });
   }
 
@@ -172,15 +197,16 @@ export class CallDatabase implements ScanSource {
       if (typeof by !== 'number' || !Number.isFinite(by)) {
         throw invalid(`increment() adds a finite number, not ${inspectValue(by)}: increment(id, '${field}', 1)`);
       }
-      return (scope) => this.#inOrder([target], () => this.#increment(scope, target, field, by));
+      return (scope) => this.#inOrder([target], () => this.#on(target.table).increment(scope, target, field, by));
     });
   }
 
   delete(...args: unknown[]): Promise<boolean> {
-    return this.#issue('write', () => {
+    // A rule reads the document before, in the same transaction.
+    return this.#issue(this.#guarded === null ? 'write' : 'multi-op', () => {
       this.#mustWrite('delete');
       const target = targetOf(this.#program, args);
-      return (scope) => this.#inOrder([target], () => this.#delete(scope, target));
+      return async (scope) => (await this.#delete(scope, target.table, [target]))[0] === true;
     });
   }
 
@@ -191,125 +217,31 @@ export class CallDatabase implements ScanSource {
       // All ids are checked before the first document is deleted; duplicates are removed.
       const found = list('deleteMany', ids).map((id) => targetOf(this.#program, [table.name, id]));
       const targets = [...new Map(found.map((target) => [target.id, target])).values()];
-      return async (scope) => {
-        const deleting = this.#inOrder(targets, () => Promise.all(targets.map((each) => this.#delete(scope, each))));
-        return (await deleting).filter((deleted) => deleted).length;
-      };
+      return async (scope) => (await this.#delete(scope, table, targets)).filter((deleted) => deleted).length;
     });
   }
 
-  read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T> {
-    return this.#issue('read', () => (scope) => {
-      const receive: Receive = (documents) => {
-        const found = documents as Document[];
-        for (const document of found) this.#received(scope, table, document);
-        return found;
-      };
-      return this.#call.issue(scope, operation, (answer) => finish(answer, receive));
-    });
+  scan<T>(table: Table, plan: Plan, finish: (documents: Document[]) => T): Promise<T> {
+    return this.#issue('read', () => (scope) => this.#on(table).scan(scope, table, plan, finish));
   }
 
-  /** Whether an insert into the table is held until the next operation, so that it cannot fail by itself. */
-  #holds(tableName: string): boolean {
-    return this.#call.transactional && this.#program.holdsInserts.has(tableName);
+  count(table: Table, plan: Plan): Promise<number> {
+    return this.#issue('read', () => (scope) => this.#on(table).count(scope, table, plan));
   }
 
-  #store(scope: Scope, table: Table, documents: readonly object[]): Promise<string>[] {
-    if (documents.length === 0) return [];
-    const uuids = this.#call.engine.mintIds(documents.length);
-    const holds = !this.#call.ended && this.#holds(table.name);
-    return documents.map((doc, index) => {
-      const uuid = uuids[index];
-      if (uuid === undefined) throw new Error('The engine made too few ids.');
-      const id = formatId(table.name, uuid);
-      const operation: InsertOperation = { op: 'insert', table: table.name, id: uuid, doc };
-      if (!holds) return this.#call.issue(scope, operation, () => id);
-      this.#call.hold(scope, operation);
-      return Promise.resolve(id);
-    });
+  page(table: Table, plan: Plan, range: PageRange): Promise<Page<Document>> {
+    return this.#issue('read', () => (scope) => this.#on(table).page(scope, table, plan, range));
   }
 
-  /** Reads a document after the writes to it that were issued before. */
-  #read(scope: Scope, target: Target): Promise<Document | null> {
-    const { documents } = this.#call;
-    if (!documents.hasPendingWrites) return this.#readNow(scope, target);
-    return scope.track(documents.afterWrites([target.id], () => this.#readNow(scope, target)));
+  /** The operations on documents of a table: with its access rules, if it has any and they are on. */
+  #on({ definition }: Table): TableOperations {
+    return definition.rules === null ? this.#unguarded : (this.#guarded ?? this.#unguarded);
   }
 
-  #readNow(scope: Scope, { table, uuid }: Target): Promise<Document | null> {
-    return this.#call.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
-      document === null ? null : this.#received(scope, table, document as Document),
-    );
-  }
-
-  /** The document from the cache of the call, else read. Synchronous if it is cached. */
-  #current(scope: Scope, target: Target): Document | Promise<Document | null> {
-    return this.#call.documents.cached(target.id) ?? this.#readNow(scope, target);
-  }
-
-  async #patch(scope: Scope, target: Target, changes: object): Promise<Document | null> {
-    const cached = this.#current(scope, target);
-    const current = cached instanceof Promise ? await cached : cached;
-    if (current === null) return null;
-    this.warnings?.stripped(target.table, changes);
-    const { set, unset } = storedChanges(target.table, current, changes, this.#call.lossy);
-    if (Object.keys(set).length === 0 && unset.length === 0) return this.#readNow(scope, target);
-    return this.#write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
-  }
-
-  async #replace(scope: Scope, target: Target, input: unknown): Promise<Document | null> {
-    let identity: Document | null = { id: target.id };
-    if (typeof input === 'object' && input !== null && '_creationTime' in input) {
-      // The creation time is compared with that of the stored document.
-      const cached = this.#current(scope, target);
-      identity = cached instanceof Promise ? await cached : cached;
-    }
-    if (identity === null) return null;
-    const doc = storedDocument(target.table, input, identity, this.#call.lossy);
-    this.warnings?.stripped(target.table, input);
-    return this.#write(scope, target, { op: 'replace', table: target.table.name, id: target.uuid, doc });
-  }
-
-  async #increment(scope: Scope, target: Target, field: string, by: number): Promise<Document | null> {
-    let base = incrementBase(target.table, field);
-    if (base === null) {
-      const current = await this.#current(scope, target);
-      if (current === null) return null;
-      base = numberAt(current, field);
-    }
-    const operation = { op: 'increment', table: target.table.name, id: target.uuid, field, by, base } as const;
-    const document = await this.#write(scope, target, operation);
-    if (document === null) return null;
-    try {
-      assertFits(target.table, document);
-    } catch (error) {
-      // The document is written already, so the transaction has to be rolled back.
-      scope.abort(error);
-      throw error;
-    }
-    return document;
-  }
-
-  #write(scope: Scope, target: Target, operation: WriteOperation): Promise<Document | null> {
-    this.#call.documents.forget(target.id);
-    return this.#call.issue(scope, operation, (document) =>
-      document === null ? null : this.#received(scope, target.table, document as Document),
-    );
-  }
-
-  #delete(scope: Scope, { table, uuid, id }: Target): Promise<boolean> {
-    return this.#call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (deleted) => {
-      this.#call.documents.forget(id);
-      return deleted === true;
-    });
-  }
-
-  /** Fills defaults into a document just read, and caches it if the transaction guarantees that it stays the same. */
-  #received(scope: Scope, table: Table, document: Document): Document {
-    table.fill?.(document);
-    const isStable = this.#call.kind !== 'query' && !scope.ended && (this.#call.transactional || scope.parent !== null);
-    if (isStable) this.#call.documents.cache(document);
-    return document;
+  /** A database for the same function, with some options changed. */
+  #derive(changes: CallDatabaseOptions): CallDatabase {
+    const options = { scope: this.#scope, kind: this.#kind, functionName: this.#functionName, access: this.#access };
+    return new CallDatabase(this.#call, this.#program, { ...options, nested: this.#nested, ...changes });
   }
 
   /** Runs `write` after all earlier writes to the same documents. */
@@ -335,11 +267,21 @@ export class CallDatabase implements ScanSource {
     }
   }
 
+  /** A rule may read before the insert. Without one, an insert that is held cannot fail. */
+  #insertMode(tableName: string, mode: IssueMode): IssueMode {
+    if (this.#guarded !== null && this.#program.tables.get(tableName)?.definition.rules != null) return 'multi-op';
+    return this.#unguarded.holds(tableName) ? 'read' : mode;
+  }
+
+  #delete(scope: Scope, table: Table, targets: readonly Target[]): Promise<boolean[]> {
+    return this.#inOrder(targets, () => this.#on(table).delete(scope, targets));
+  }
+
   #inTurn<T>(scope: Scope, mode: IssueMode, operation: (scope: Scope) => Promise<T>): Promise<T> {
     if (mode === 'multi-op' && !this.#call.transactional && scope.parent === null) {
       return this.#call.transaction(operation, scope);
     }
-    const work = this.#call.within(scope, () => operation(scope));
+    const work = this.#nested ? operation(scope) : this.#call.within(scope, () => operation(scope));
     return mode === 'read' ? work : scope.observe(scope.track(work));
   }
 

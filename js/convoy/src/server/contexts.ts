@@ -69,8 +69,10 @@ export type QueryContext<Context> = Context extends { readonly db: infer Db }
 export type MutationContext<Context> = Omit<Context, 'runAction'> & Refused<Context, 'runAction', MutationMayRunAgain>;
 
 /** `ctx.db` of a query, also inside of `transaction`. */
-type QueryDatabase<Db> = Omit<Db, WriteMethod | 'transaction'> &
+type QueryDatabase<Db> = Omit<Db, WriteMethod | 'transaction' | 'system'> &
   Refused<Db, WriteMethod, QueryOnlyReads> & {
+    readonly [Name in 'system' & keyof Db]: QueryDatabase<Db>;
+  } & {
     readonly [Name in 'transaction' & keyof Db]: <Result>(
       fn: (tx: QueryDatabase<Db>) => Result | PromiseLike<Result>,
     ) => Promise<Result>;

@@ -95,10 +95,16 @@ export interface DatabaseReader<Model> {
    * as `tx`; operations issued outside meanwhile wait.
    */
   transaction<Result>(fn: (tx: this) => Result | PromiseLike<Result>): Promise<Result>;
+
+  /** The same methods without the access rules of tables. */
+  readonly system: DatabaseReader<Model>;
 }
 
 /** All of `ctx.db`. */
 export interface Database<Model> extends DatabaseReader<Model> {
+  /** The same methods without the access rules of tables. */
+  readonly system: Database<Model>;
+
   /** Stores the parsed document under a new id. */
   insert<Table extends TableNameIn<Model>>(table: Table, document: InputIn<Model, Table>): Promise<Id<Table>>;
 

@@ -32,7 +32,7 @@ export function devQuery(functions: readonly NamedFunction[], tables: ReadonlyMa
       if ('latestOf' in args) {
         if (!tables.has(args.latestOf)) throw convoyError('NOT_FOUND', `There is no table ${args.latestOf}.`);
         // The implementation class, because there is no data model here.
-        return (db as unknown as CallDatabase).query(args.latestOf).order('desc').take(LATEST);
+        return (db as unknown as CallDatabase).system.query(args.latestOf).order('desc').take(LATEST);
       }
       const found = functions.find(({ name }) => name === args.inputOf);
       if (found === undefined) throw convoyError('NOT_FOUND', `There is no function ${args.inputOf}.`);

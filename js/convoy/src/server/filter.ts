@@ -15,12 +15,23 @@ export function filterOf(table: Table, callback: unknown): Filter {
     throw invalid(`filter() takes a callback, as in filter((q) => q.eq(q.field('${firstField(table)}'), …))`);
   }
   const condition: unknown = callback(new FilterRecorder(table));
-  if (condition instanceof RecordedCondition && condition.table === table) return condition.filter;
+  const filter = recordedFilter(table, condition);
+  if (filter !== null) return filter;
   throw invalid(
     `${table.name}: the callback of filter() must return a condition made with q, not ${inspectValue(condition)}. ` +
       'The condition is evaluated in the database, so JavaScript comparisons do not work here: write ' +
       `(q) => q.eq(q.field('${firstField(table)}'), value), and combine conditions with q.and(…), q.or(…) and q.not(…)`,
   );
+}
+
+/** The `q` of a condition on documents of `table`. */
+export function filterBuilder(table: Table): object {
+  return new FilterRecorder(table);
+}
+
+/** A condition that was made with a `q` for `table`; `null` for any other value. */
+export function recordedFilter(table: Table, condition: unknown): Filter | null {
+  return condition instanceof RecordedCondition && condition.table === table ? condition.filter : null;
 }
 
 type Comparison = 'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte';

@@ -9,6 +9,7 @@
 import { parseMaybeAsync } from '../schema/index.js';
 import { isConvoyError } from '../values/errors.js';
 import { nearest } from '../values/nearest.js';
+import { AccessControl } from './access/access-control.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
 import { DevWarnings } from './dev-warnings.js';
@@ -36,21 +37,31 @@ export interface Base {
   readonly runAction: (callee: unknown, args?: unknown) => Promise<unknown>;
 }
 
-/** Starts a separate call of `fn`, with the context of `caller`. */
-export type StartCall = (fn: NamedFunction, input: string, caller: Run) => Promise<unknown>;
+/** Starts a separate call of `fn`, with the context of `caller`, and with or without access rules. */
+export type StartCall = (fn: NamedFunction, input: string, caller: Run, guarded: boolean) => Promise<unknown>;
 
-/** The base context of `run`; `startCall` runs the functions it calls outside of a transaction. */
-export function baseOf(run: Run, startCall: StartCall): Base {
+/** The options of a base context. */
+export interface BaseOptions {
+  /** Runs the functions it calls outside of a transaction. */
+  readonly startCall: StartCall;
+  /** Whether access rules are on, for its database and for the functions it calls. */
+  readonly guarded: boolean;
+}
+
+/** The base context of `run`. */
+export function baseOf(run: Run, options: BaseOptions): Base {
+  const now = (everyMs?: number): number => currentTime(run, everyMs);
   return {
     db: new CallDatabase(run.call, run.program, {
       scope: run.scope,
       kind: run.fn.definition.kind,
       functionName: run.fn.name,
+      access: options.guarded && run.program.hasRules ? new AccessControl(run, now) : null,
     }),
-    now: (everyMs) => currentTime(run, everyMs),
-    runQuery: (callee, args) => callFunction('query', { run, callee, args, startCall }),
-    runMutation: (callee, args) => callFunction('mutation', { run, callee, args, startCall }),
-    runAction: (callee, args) => callFunction('action', { run, callee, args, startCall }),
+    now,
+    runQuery: (callee, args) => callFunction('query', { run, callee, args, options }),
+    runMutation: (callee, args) => callFunction('mutation', { run, callee, args, options }),
+    runAction: (callee, args) => callFunction('action', { run, callee, args, options }),
   };
 }
 
@@ -58,10 +69,10 @@ interface FunctionCall {
   readonly run: Run;
   readonly callee: unknown;
   readonly args: unknown;
-  readonly startCall: StartCall;
+  readonly options: BaseOptions;
 }
 
-function callFunction(kind: FunctionKind, { run, callee, args, startCall }: FunctionCall): Promise<unknown> {
+function callFunction(kind: FunctionKind, { run, callee, args, options }: FunctionCall): Promise<unknown> {
   if (run.endReason !== null) return rejected(run.endReason);
   const { call } = run;
   try {
@@ -70,8 +81,10 @@ function callFunction(kind: FunctionKind, { run, callee, args, startCall }: Func
     const joins = call.transactional || scope.parent !== null;
     assertAllowed(run, kind, { joins });
     const input = argumentsJson(args);
-    if (joins) return join(fn, run, input, startCall);
-    const result = run.orEnd(startCall(fn, input, run).catch((error: unknown) => rethrowForCaller(fn, error)));
+    if (joins) return join(fn, run, input, options);
+    const result = run.orEnd(
+      options.startCall(fn, input, run, options.guarded).catch((error: unknown) => rethrowForCaller(fn, error)),
+    );
     result.catch(ignore);
     return kind === 'query' ? result : scope.observe(run.track(result));
   } catch (error) {
@@ -84,10 +97,10 @@ function callFunction(kind: FunctionKind, { run, callee, args, startCall }: Func
  * Runs `fn` as part of the transaction of `run`, in an inner scope: rolled back if `fn` throws, and ended when it returns.
  * A query has no writes to roll back, so several functions may run concurrently in it.
  */
-function join(fn: NamedFunction, run: Run, input: string, startCall: StartCall): Promise<unknown> {
+function join(fn: NamedFunction, run: Run, input: string, options: BaseOptions): Promise<unknown> {
   // Calls made by createContext, while there is no context yet, do not count: their results are compared in the context.
   if (!fn.definition.share && run.context !== null) run.call.isShareable = false;
-  const inScope = (scope: Scope): Promise<unknown> => runJoined(run.join(fn, scope), input, startCall);
+  const inScope = (scope: Scope): Promise<unknown> => runJoined(run.join(fn, scope), input, options);
   if (run.call.kind !== 'query') return run.call.transaction(inScope, run.scope);
   const scope = new Scope(run.scope);
   const end = (): void => {
@@ -102,12 +115,12 @@ function join(fn: NamedFunction, run: Run, input: string, startCall: StartCall):
  * Parses the input, calls the handler and parses the result, as the host does for a root run. The handler runs in the
  * async context of its caller, which determines the transaction of each operation, also of closures in the context.
  */
-async function runJoined(run: Run, input: string, startCall: StartCall): Promise<unknown> {
+async function runJoined(run: Run, input: string, options: BaseOptions): Promise<unknown> {
   const { name, definition } = run.fn;
   const warnings = run.program.dev ? new DevWarnings(run.program, run.call, name) : null;
   const args = await argumentsIn(input, definition.input, warnings);
   if (run.endReason !== null) throw run.endReason;
-  const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, startCall)));
+  const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, options)));
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
   const parsed = returns === undefined ? result : await parseMaybeAsync(returns, result, RESULT);

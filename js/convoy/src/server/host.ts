@@ -16,14 +16,13 @@ import type { ConvoyRequest } from './contexts.js';
 import { DevWarnings } from './dev-warnings.js';
 import { failureJson, resultJson } from './encode-result.js';
 import { unwrapEnvelope } from './engine-errors.js';
-import { baseOf } from './function-calls.js';
+import { type Base, baseOf, type StartCall } from './function-calls.js';
 import { RESULT } from './functions.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { type Caller, CONTEXT_ONLY, type InheritedContext, NO_CALLER, type RequestJson, RootRun } from './root-run.js';
 import { RouteCall } from './route-call.js';
-import type { Run } from './run.js';
-import { assertContext, expiryOf, withBase } from './validate-context.js';
+import { assertContext, assertOwnDatabase, expiryOf, withBase } from './validate-context.js';
 
 /** Runs the calls of one engine, for every program it loads. */
 export class Host {
@@ -52,11 +51,14 @@ export class Host {
 
   /**
    * Keeps `context` for calls made with the returned `request`, until `release` is called. `depth` is the number of nested
-   * function calls above such a call.
+   * function calls above such a call; `guarded` is whether access rules hold for it.
    */
-  registerContext(context: object, depth = 0): { readonly request: string; readonly release: () => void } {
+  registerContext(
+    context: object,
+    { depth = 0, guarded = true }: { readonly depth?: number; readonly guarded?: boolean } = {},
+  ): { readonly request: string; readonly release: () => void } {
     const token = this.#nextToken++;
-    this.#inherited.set(token, { context, depth });
+    this.#inherited.set(token, { context, depth, guarded });
     return { request: JSON.stringify({ contextToken: token }), release: () => this.#inherited.delete(token) };
   }
 
@@ -85,11 +87,12 @@ export class Host {
   /** Second step, with parsed arguments: creates the context. */
   #makeContext(run: RootRun, args: unknown): void {
     const { program, caller } = run;
-    const base = baseOf(run, this.#startCall);
     // The members of the base always belong to this run, even if a function passes on the `ctx` of another call.
-    if (caller.inherited !== null) this.#callHandler(run, withBase(caller.inherited.context, base), args);
-    else if (program.createContext === undefined) this.#callHandler(run, base, args);
+    if (caller.inherited !== null) this.#callHandler(run, withBase(caller.inherited.context, this.#baseFor(run)), args);
+    else if (program.createContext === undefined) this.#callHandler(run, this.#baseFor(run), args);
     else {
+      // `createContext` finds out who asks, so no rule can apply to what it reads.
+      const base = baseOf(run, { startCall: this.#startCall, guarded: false });
       const request = caller.request ?? internalRequest(run.fn);
       // Frozen, because properties added to the base would be lost: an observed handler receives another base.
       for (const part of Object.values(base)) Object.freeze(part);
@@ -111,8 +114,15 @@ export class Host {
     const { kind, share } = fn.definition;
     if (kind === 'query' && share && caller.request !== null) run.observer = ContextObserver.of(context, base);
     if (fn === CONTEXT_ONLY) run.observer?.recordAll();
+    const isGuarded = caller.guarded && run.program.hasRules;
+    if (isGuarded) assertOwnDatabase(context, base);
     // An observed handler gets a new base: by an object of the old one, a WeakMap of createContext could find the caller.
-    this.#callHandler(run, run.observer === null ? context : withBase(context, baseOf(run, this.#startCall)), args);
+    // A guarded one gets a base with access rules.
+    this.#callHandler(run, run.observer === null && !isGuarded ? context : withBase(context, this.#baseFor(run)), args);
+  }
+
+  #baseFor(run: RootRun): Base {
+    return baseOf(run, { startCall: this.#startCall, guarded: run.caller.guarded });
   }
 
   /** Fourth step, with the context: calls the handler. */
@@ -215,8 +225,8 @@ export class Host {
   }
 
   /** Calls a function on behalf of another one, as a separate call with the same context. */
-  readonly #startCall = async ({ name, definition }: NamedFunction, input: string, caller: Run): Promise<unknown> => {
-    const { request, release } = this.registerContext(caller.context ?? {}, caller.depth + 1);
+  readonly #startCall: StartCall = async ({ name, definition }, input, caller, guarded) => {
+    const { request, release } = this.registerContext(caller.context ?? {}, { depth: caller.depth + 1, guarded });
     try {
       const envelope = await this.#engine.call(definition.kind, name, input, request);
       return unwrapEnvelope(envelope, (data, lossy) => caller.call.noteLossy(data, lossy));
@@ -229,12 +239,12 @@ export class Host {
     const { contextToken, context: members, auth, keyed = false, ...request } = JSON.parse(text) as RequestJson;
     if (members !== undefined) {
       const context = auth === undefined ? members : { ...members, auth: createAuth(auth.user) };
-      return { request: null, inherited: { context, depth: 0 }, keyed: false };
+      return { request: null, inherited: { context, depth: 0, guarded: true }, keyed: false, guarded: true };
     }
-    if (contextToken === undefined) return { request, inherited: null, keyed };
+    if (contextToken === undefined) return { request, inherited: null, keyed, guarded: true };
     const inherited = this.#inherited.get(contextToken);
     if (inherited === undefined) throw new Error('The context of this call was released before the call was made.');
-    return { request: null, inherited, keyed: false };
+    return { request: null, inherited, keyed: false, guarded: inherited.guarded };
   }
 }
 

@@ -71,7 +71,9 @@ export type ControlOperation =
 /** Reads documents of a table. */
 export type ScanOperation = { readonly op: 'scan'; readonly table: string } & Plan & Cached;
 
-/** A read that the engine may answer from memory. */
+/** The reads that the engine may answer from memory. */
+export type CachedOperation = Extract<ReadOperation, { readonly op: 'get' | 'scan' }>;
+
 interface Cached {
   /** The operation as text. */
   readonly cached?: string;
@@ -85,6 +87,8 @@ export type PageOperation = {
   /** The cursor where the page ends, regardless of its size. */
   readonly end: string | null;
   readonly size: number;
+  /** Adds `cursors` to the result: those of the start of the page and of each row. */
+  readonly cursors?: true;
 } & Plan;
 
 /** Selects and orders documents of a table. */
@@ -97,6 +101,8 @@ export interface Plan {
   readonly lower?: ScanBound;
   readonly upper?: ScanBound;
   readonly filter?: Filter;
+  /** A further condition, of an access rule. Cursors do not depend on it. */
+  readonly within?: Filter;
   /** A field to order by instead of the index. */
   readonly by?: OrderField;
   readonly order: 'asc' | 'desc';

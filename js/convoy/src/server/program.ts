@@ -77,6 +77,8 @@ export interface Program {
   readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
   readonly tables: ReadonlyMap<string, Table>;
   readonly createContext: CreateContext | undefined;
+  /** Whether any table has access rules. */
+  readonly hasRules: boolean;
   /** Whether to warn about probable mistakes; only in development. */
   readonly dev: boolean;
   /** Tables whose inserts may be held until the next operation; set after the engine has loaded the program. */
@@ -118,13 +120,26 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
     routes: listRoutes(source.routes).map(({ route }) => routeFunction(route)),
     named: byNameAndValue(functions),
     tables: byName,
-    createContext: source.createContext,
+    createContext: contextOf(source),
+    hasRules: hasRules(source.schema),
     dev,
     watch,
     resultBytes,
     holdsInserts: new Set(),
     inProgramContext: createProgramContext(),
   };
+}
+
+/**
+ * How a context is made. The engine passes on the request of a client only to programs with a context; with access rules,
+ * every program has one, so that calls of clients are told from trusted ones.
+ */
+function contextOf({ createContext, schema }: ProgramSource): CreateContext | undefined {
+  return createContext ?? (hasRules(schema) ? (_request, base) => base as object : undefined);
+}
+
+function hasRules({ tables }: SchemaDefinition): boolean {
+  return Object.values(tables).some(({ rules }) => rules !== null);
 }
 
 /** Calls the handler of a function; in development it is tracked, and the handler of a query is watched. */
@@ -159,7 +174,7 @@ export function describeProgram(
       ...(dev ? [DEV_QUERY_DESCRIPTION] : []),
     ],
     routes: describeRoutes(source.routes),
-    hasContext: source.createContext !== undefined,
+    hasContext: contextOf(source) !== undefined,
     sync,
   });
 }

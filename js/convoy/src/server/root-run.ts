@@ -32,6 +32,8 @@ export interface Caller {
   readonly inherited: InheritedContext | null;
   /** Whether the call metadata has to contain the caller's fingerprint. */
   readonly keyed: boolean;
+  /** Whether access rules hold for its call. */
+  readonly guarded: boolean;
 }
 
 /** The context of a call made in this process. */
@@ -40,10 +42,12 @@ export interface InheritedContext {
   readonly context: object;
   /** The number of nested function calls above this call. */
   readonly depth: number;
+  /** Whether access rules hold for that call. */
+  readonly guarded: boolean;
 }
 
-/** The caller of a call from inside the program without a context. */
-export const NO_CALLER: Caller = { request: null, inherited: null, keyed: false };
+/** The caller of a call from inside the program without a context. It is trusted, so no access rule applies. */
+export const NO_CALLER: Caller = { request: null, inherited: null, keyed: false, guarded: false };
 
 /** The function of a call that only creates the context (`DELIVERY.context`). */
 export const CONTEXT_ONLY: NamedFunction = {

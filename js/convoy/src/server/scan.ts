@@ -9,10 +9,11 @@ import { ConvoyError } from '../values/errors.js';
 import { storageProblem } from '../values/storable-json.js';
 import { inspectValue, invalid } from './argument-errors.js';
 import type { DevWarnings, Step, Steps } from './dev-warnings.js';
+import type { PageRange } from './document-operations.js';
 import type { Document } from './documents.js';
 import { knownField } from './fields.js';
 import { filterOf } from './filter.js';
-import type { Filter, OrderField, Plan, ReadOperation } from './operations.js';
+import type { Filter, OrderField, Plan } from './operations.js';
 import type { Table } from './program.js';
 import { type IndexRange, rangeOf, WHOLE_TABLE } from './range.js';
 import type {
@@ -25,13 +26,13 @@ import type {
   TableQuery,
 } from './table-query.js';
 
-/** Turns rows just read into documents by filling in defaults, in place. */
-export type Receive = (documents: unknown) => Document[];
-
 /** The methods of the database that a scan uses. */
 export interface ScanSource {
-  /** Sends `operation` and resolves to its result mapped by `finish`. */
-  read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T>;
+  /** Reads documents and resolves to them mapped by `finish`. */
+  scan<T>(table: Table, plan: Plan, finish: (documents: Document[]) => T): Promise<T>;
+  count(table: Table, plan: Plan): Promise<number>;
+  /** The plan has no limit. */
+  page(table: Table, plan: Plan, range: PageRange): Promise<Page<Document>>;
   /** `null` outside of development. */
   readonly warnings: DevWarnings | null;
 }
@@ -51,7 +52,7 @@ const EMPTY_SPEC: ScanSpec = { range: WHOLE_TABLE, filters: [], by: null, order:
 /** The engine counts documents in 32 bits. */
 const MAX_COUNT = 4_294_967_295;
 /** A page is read as a whole, and this is the number of documents a call may read. */
-const MAX_PAGE = 32_000;
+export const MAX_PAGE = 32_000;
 /** The number of documents that `for await` reads at a time. */
 const ITERATION_BATCH = 200;
 
@@ -114,8 +115,7 @@ export class TableScan implements TableQuery<TableTypes> {
 
   count(): Promise<number> {
     this.#executed();
-    const operation = { op: 'count', table: this.#table.name, ...planOf(this.#spec) } as const;
-    return this.#source.read(this.#table, operation, (answer) => answer as number);
+    return this.#source.count(this.#table, planOf(this.#spec));
   }
 
   take(count: number): Promise<Document[]> {
@@ -161,19 +161,14 @@ export class TableScan implements TableQuery<TableTypes> {
       ...this.#spec,
       limit: limit === null || max === null ? (limit ?? max) : Math.min(limit, max),
     });
-    const operation = { op: 'scan', table: this.#table.name, ...plan } as const;
-    return this.#source.read(this.#table, operation, (answer, receive) => finish(receive(answer)));
+    return this.#source.scan(this.#table, plan, finish);
   }
 
   #page(cursor: string | null, end: string | null, size: number): Promise<Page<Document>> {
     this.#executed();
     // A cursor is already past the documents that the offset skips.
     const plan = planOf({ ...this.#spec, limit: null, offset: cursor === null ? this.#spec.offset : 0 });
-    const operation = { op: 'page', table: this.#table.name, ...plan, cursor, end, size } as const;
-    return this.#source.read(this.#table, operation, (answer, receive) => {
-      const { page, ...rest } = answer as Page<Document>;
-      return { ...rest, page: receive(page) };
-    });
+    return this.#source.page(this.#table, plan, { cursor, end, size });
   }
 
   #executed(): void {

@@ -83,7 +83,7 @@ export function documentCheck(tables: ReadonlyMap<string, Table>): AnyConvoyFunc
       const table = tables.get(name);
       if (table === undefined) throw new Error(`There is no table ${name}.`);
       // The implementation class, because there is no data model here.
-      const database = db as unknown as CallDatabase;
+      const database = (db as unknown as CallDatabase).system;
       return ids === undefined ? sampleOf(database, table, known) : check(database, table, ids);
     },
   });

@@ -11,6 +11,16 @@ export function assertContext(made: unknown): object {
   throw new TypeError('createContext must return an object: return { ...base, … }.');
 }
 
+/** Throws if a context has another `db` than its base, to which no access rule would apply. */
+export function assertOwnDatabase(context: object, base: object): void {
+  const property = Object.getOwnPropertyDescriptor(context, 'db');
+  if (property === undefined || property.value === (base as { readonly db?: unknown }).db) return;
+  throw new TypeError(
+    'createContext returned another `db` than that of its base, to which the access rules of tables do not apply. Return ' +
+      '{ ...base, … } and add your object under another name, or take the rules from the schema.',
+  );
+}
+
 /** A copy of `context` with the members of `base` in place of those of its old base. Calls no getter. */
 export function withBase(context: object, base: object): object {
   return Object.defineProperties(
