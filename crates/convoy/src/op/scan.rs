@@ -133,10 +133,7 @@ impl<'a> Wire<'a> {
             None => None,
         };
         let parse = |json: Option<&'a RawValue>| json.map(|json| Filter::parse(json, &table)).transpose();
-        let filter = match (parse(self.filter)?, parse(self.within)?) {
-            (Some(filter), Some(within)) => Some(Filter::All(vec![filter, within])),
-            (filter, within) => filter.or(within),
-        };
+        let (filter, within) = (parse(self.filter)?, parse(self.within)?);
         let bound = |bound: Option<WireBound<'a>>| {
             let Some(WireBound { value: json, inclusive }) = bound else { return Ok(None) };
             let value = index_value(&table, index, self.eq.len(), json)?;
@@ -147,7 +144,11 @@ impl<'a> Wire<'a> {
         let eq = eq.map(|(at, json)| index_value(&table, index, at, json)).collect::<Result<_, _>>()?;
         let order = self.order.unwrap_or(Order::Asc);
         let (offset, limit) = (self.offset, self.limit);
-        Ok(Scan { index: position, eq, lower, upper, filter, by, order, offset, limit, table: table.clone() })
+        let scan = Scan { index: position, eq, lower, upper, filter, by, order, offset, limit, table: table.clone() };
+        Ok(match within {
+            Some(condition) => scan.within(condition),
+            None => scan,
+        })
     }
 
     pub(super) fn page(self, table: Arc<Table>) -> Result<Page, Failure> {
@@ -204,6 +205,24 @@ impl Page {
 }
 
 impl Scan {
+    /// The scan of the documents that also match this condition, in the same order. Where the order is that of
+    /// creation, and the condition gives the values of all fields of an index, it reads only that part of the index.
+    fn within(mut self, condition: Filter) -> Scan {
+        let whole = self.eq.is_empty() && self.lower.is_none() && self.upper.is_none();
+        if whole && self.by.is_none() && self.index().name == BY_CREATION {
+            let found = self.table.indexes.iter().enumerate();
+            let narrowed = found.filter_map(|(at, index)| condition.values_of(index).map(|values| (at, values)));
+            if let Some((at, values)) = narrowed.max_by_key(|(_, values)| values.len()) {
+                (self.index, self.eq) = (at, values);
+            }
+        }
+        self.filter = Some(match self.filter {
+            Some(filter) => Filter::All(vec![filter, condition]),
+            None => condition,
+        });
+        self
+    }
+
     /// The scanned index.
     pub(crate) fn index(&self) -> &Index {
         &self.table.indexes[self.index]
@@ -233,6 +252,24 @@ impl Scan {
 }
 
 impl Filter {
+    /// The values that all fields of an index must have; `None` if some may have several.
+    fn values_of(&self, index: &Index) -> Option<Vec<KeyValue>> {
+        let all = match self {
+            Filter::All(conditions) => conditions.as_slice(),
+            condition => std::slice::from_ref(condition),
+        };
+        let value_of = |field: &IndexField| {
+            all.iter().find_map(|condition| match (condition, field.kind) {
+                (Filter::Equal(path, value), _) if *path != field.path || !matches!(path, FieldPath::Stored(_)) => None,
+                (Filter::Equal(_, value @ KeyValue::Text(_)), KeyKind::Text)
+                | (Filter::Equal(_, value @ KeyValue::Number(_)), KeyKind::Number)
+                | (Filter::Equal(_, value @ KeyValue::Boolean(_)), KeyKind::Boolean) => Some(value.clone()),
+                _ => None,
+            })
+        };
+        index.fields.iter().map(value_of).collect()
+    }
+
     fn parse(json: &RawValue, table: &Table) -> Result<Filter, Failure> {
         let broken = |error: serde_json::Error| invalid(format!("The filter is malformed: {error}."));
         let wire: WireFilter<'_> = serde_json::from_str(json.get()).map_err(broken)?;

@@ -112,7 +112,9 @@ export class Host {
     run.expiresAt = expiryOf(context);
     if (caller.keyed) run.fingerprint = callerFingerprint(context, base, request, { session: fn === CONTEXT_ONLY });
     const { kind, share } = fn.definition;
-    if (kind === 'query' && share && caller.request !== null) run.observer = ContextObserver.of(context, base);
+    // Without its rules, a result may have documents that equal callers must not see, so it is not observed nor shared.
+    const isShared = share && caller.request !== null && (caller.guarded || !run.program.hasRules);
+    if (kind === 'query' && isShared) run.observer = ContextObserver.of(context, base);
     if (fn === CONTEXT_ONLY) run.observer?.recordAll();
     const isGuarded = caller.guarded && run.program.hasRules;
     if (isGuarded) assertOwnDatabase(context, base);
@@ -236,12 +238,19 @@ export class Host {
   };
 
   #parseCaller(text: string): Caller {
-    const { contextToken, context: members, auth, keyed = false, ...request } = JSON.parse(text) as RequestJson;
+    const {
+      contextToken,
+      context: members,
+      auth,
+      keyed = false,
+      trusted = false,
+      ...request
+    } = JSON.parse(text) as RequestJson;
     if (members !== undefined) {
       const context = auth === undefined ? members : { ...members, auth: createAuth(auth.user) };
       return { request: null, inherited: { context, depth: 0, guarded: true }, keyed: false, guarded: true };
     }
-    if (contextToken === undefined) return { request, inherited: null, keyed, guarded: true };
+    if (contextToken === undefined) return { request, inherited: null, keyed, guarded: !trusted };
     const inherited = this.#inherited.get(contextToken);
     if (inherited === undefined) throw new Error('The context of this call was released before the call was made.');
     return { request: null, inherited, keyed: false, guarded: inherited.guarded };

@@ -18,6 +18,8 @@ export interface RequestJson extends ConvoyRequest {
   /** The `auth` of that context. */
   readonly auth?: AuthJson;
   readonly keyed?: boolean;
+  /** Set for a live query of this process without a context, to which no access rule applies. */
+  readonly trusted?: boolean;
 }
 
 /** An `Auth` as it passes between threads. */
