@@ -3,10 +3,12 @@
  * hidden, subscribers reconnect as other people, and new tokens change their permissions. No subscriber ever receives a
  * row that its person may not see, and each ends with all rows that it may.
  */
+import type { SchemaDefinition } from '@avvos/convoy';
 import { createConvoy } from '@avvos/convoy/node';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { createContext, functions, NAMES, type Person, schema } from './isolation/program.js';
+import { ruledFunctions, ruledSchema } from './isolation/ruled-program.js';
 import { type Received, Subscriber } from './isolation/subscriber.js';
 import { Writer } from './isolation/writer.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
@@ -23,14 +25,25 @@ interface Scenario {
   readonly streams: number;
   readonly mutations: number;
   readonly failpoints?: readonly string[];
+  /** By default the functions check who may see a note. */
+  readonly program?: { readonly schema: SchemaDefinition; readonly functions: object };
+  /** Whether rows are expected to leak. */
+  readonly leaks?: boolean;
 }
 
+const RULED = { schema: ruledSchema({ weakened: false }), functions: ruledFunctions };
+
 /** Runs a scenario. Without failpoints it hangs unless each subscriber ends with all rows it may see. */
-async function run({ streams, mutations, failpoints = [] }: Scenario): Promise<Received> {
+async function run({ streams, mutations, ...scenario }: Scenario): Promise<Received> {
+  const { failpoints = [], program = { schema, functions }, leaks = failpoints.length > 0 } = scenario;
   const seed = seedOfThisRun();
   const random = new Random(seed);
   const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, failpoints };
-  const convoy = await createConvoy({ schema, functions, createContext: createContext as never, ...options });
+  const convoy = await createConvoy({
+    ...(program as typeof RULED),
+    createContext: createContext as never,
+    ...options,
+  });
   const subscribers: Subscriber[] = [];
   try {
     const { port } = await convoy.listen({ port: 0 });
@@ -55,7 +68,7 @@ async function run({ streams, mutations, failpoints = [] }: Scenario): Promise<R
       }
     }
     await Promise.all(subscribers.map((subscriber) => subscriber.catchUp()));
-    if (failpoints.length === 0) {
+    if (!leaks) {
       await Promise.all(subscribers.map((subscriber) => subscriber.untilComplete(writer.notes, writer.strict)));
     }
     const { results, rows, leaked } = received;
@@ -79,4 +92,22 @@ test('each subscriber receives exactly the rows that its person may see', { time
 test.each(['shareRegardless', 'shareByFirstRun'])('control: failpoint %s is detected', async (failpoint) => {
   const { leaked } = await run({ streams: 40, mutations: 200, failpoints: [failpoint] });
   expect(leaked.length).toBeGreaterThan(0);
+});
+
+describe('with access rules in place of the checks in functions', () => {
+  test('each subscriber receives exactly the rows that its person may see', { timeout: TIMEOUT }, async () => {
+    const { leaked } = await run({ streams: STREAMS, mutations: MUTATIONS, program: RULED });
+    expect(leaked).toEqual([]);
+  });
+
+  test.each(['shareRegardless', 'shareByFirstRun'])('control: failpoint %s is detected', async (failpoint) => {
+    const { leaked } = await run({ streams: 40, mutations: 200, failpoints: [failpoint], program: RULED });
+    expect(leaked.length).toBeGreaterThan(0);
+  });
+
+  test('control: a rule that allows all is detected', async () => {
+    const program = { ...RULED, schema: ruledSchema({ weakened: true }) };
+    const { leaked } = await run({ streams: 40, mutations: 200, program, leaks: true });
+    expect(leaked.length).toBeGreaterThan(0);
+  });
 });

@@ -62,10 +62,12 @@ export const schema = defineSchema({
       delete: isOwner,
     }),
   /** All may read, and no rule allows a write. */
-  posted: defineTable({ text: z.string() }).access({ read: true }),
+  posted: defineTable({ text: z.string() }).index('by_text', ['text']).access({ read: true }),
   /** All may write, and no rule allows to read. */
-  inbox: defineTable({ text: z.string() }).access({ insert: true, update: true, delete: true }),
-  open: defineTable({ text: z.string() }),
+  inbox: defineTable({ text: z.string() })
+    .index('by_text', ['text'])
+    .access({ insert: true, update: true, delete: true }),
+  open: defineTable({ text: z.string() }).index('by_text', ['text']),
 });
 
 export type Base = BaseContext<DataModelOf<typeof schema>>;
