@@ -339,6 +339,44 @@ mod tests {
         assert!(matches!(&ops[0], Ok(Op::Insert { doc, .. }) if doc.get() == r#"{"a": 1.50}"#), "{ops:?}");
     }
 
+    fn page_within(plan: &str, within: &str) -> Page {
+        let op = format!(r#"[{{"op":"page","table":"m",{plan},"order":"asc","size":2,"within":{within}}}]"#);
+        match parse(&op).remove(0) {
+            Ok(Op::Page(page)) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const IN_BOTH: &str =
+        r#"{"is":"and","of":[{"is":"eq","field":"n","value":1},{"is":"eq","field":"c","value":"a"}]}"#;
+
+    #[test]
+    fn a_condition_of_a_rule_narrows_a_scan_in_the_order_of_creation() {
+        let read = |plan, within| {
+            let Page { scan, .. } = page_within(plan, within);
+            (scan.index().name.clone(), scan.eq.len(), scan.key_columns(), scan.filter.is_some())
+        };
+        let created = "by_creation_time".to_owned();
+        assert_eq!(read(r#""eq":[]"#, IN_BOTH), ("by_c".to_owned(), 2, 0, true));
+        let in_one = r#"{"is":"eq","field":"c","value":"a"}"#;
+        assert_eq!(read(r#""eq":[]"#, in_one), (created.clone(), 0, 0, true), "the order would be another");
+        let other_type = IN_BOTH.replace("1", r#""1""#);
+        assert_eq!(read(r#""eq":[]"#, &other_type), (created.clone(), 0, 0, true));
+        let either = IN_BOTH.replace("and", "or");
+        assert_eq!(read(r#""eq":[]"#, &either), (created.clone(), 0, 0, true));
+        let by_field = r#""eq":[],"by":{"field":"n","kind":"number"}"#;
+        assert_eq!(read(by_field, IN_BOTH), (created, 0, 1, true));
+        let other_index = r#""index":"by_any","eq":["a"]"#;
+        assert_eq!(read(other_index, IN_BOTH), ("by_any".to_owned(), 1, 0, true));
+    }
+
+    #[test]
+    fn cursors_do_not_depend_on_the_condition_of_a_rule() {
+        let other = IN_BOTH.replace("\"a\"", "\"b\"");
+        let fingerprint = |within: &str| page_within(r#""eq":[]"#, within).fingerprint;
+        assert_eq!(fingerprint(IN_BOTH), fingerprint(&other));
+    }
+
     #[test]
     fn a_cursor_belongs_to_its_query() {
         let page = |cursor: &str, eq: &str| {

@@ -65,5 +65,9 @@ export function checkedRules(rules: unknown): AnyAccessRules {
     const what = name === 'range' ? 'a function that returns a condition' : 'a function, or true to allow all';
     throw new TypeError(`access({ ${name} }) takes ${what}.`);
   }
+  const { read, range } = rules as AnyAccessRules;
+  if (range !== undefined && typeof read !== 'function') {
+    throw new TypeError('access({ range }) narrows the rule `read`, which decides: give both.');
+  }
   return Object.freeze({ ...rules });
 }

@@ -58,7 +58,9 @@ describe('defineTable', () => {
     );
     const chained = defineTable({ a: z.string() });
     chained.index('by_a', ['a']).unmanaged();
-    expect(() => defineSchema({ chained })).toThrow('index(…), access(…) and unmanaged() return a new table; use that one');
+    expect(() => defineSchema({ chained })).toThrow(
+      'index(…), access(…) and unmanaged() return a new table; use that one',
+    );
     const base = defineTable({ a: z.string() });
     const last = base.index('by_a', ['a']).unmanaged();
     expect(Object.keys(defineSchema({ base, last }).tables)).toEqual(['base', 'last']);

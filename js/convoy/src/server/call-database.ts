@@ -286,6 +286,7 @@ export class CallDatabase implements ScanSource {
   }
 
   #mustWrite(method: string): void {
+    if (this.#nested) throw new TypeError(`ctx.db.${method}: an access rule only reads.`);
     if (this.#kind === 'query') {
       throw new TypeError(`ctx.db.${method}: a query only reads. Make this function a mutation.`);
     }

@@ -144,7 +144,7 @@ function forbidden({ name }: Table): ConvoyError {
   return new ConvoyError('FORBIDDEN', message, { details: { table: name } });
 }
 
-function refuseCall(): Promise<never> {
+async function refuseCall(): Promise<never> {
   throw new TypeError('An access rule cannot call functions; it reads with ctx.db, or calls the code of the function.');
 }
 
