@@ -24,14 +24,15 @@ interface Context extends BaseContext {
 }
 type Handler = (ctx: Context, args: never) => unknown;
 
-const notes = defineTable({
-  owner: z.string(),
-  meta: z.object({ owner: z.string() }).optional(),
-  n: z.number().default(0),
-});
+const newNotes = () =>
+  defineTable({
+    owner: z.string(),
+    meta: z.object({ owner: z.string() }).optional(),
+    n: z.number().default(0),
+  });
 const schemaOf = (rules: AnyAccessRules | null) =>
   defineSchema({
-    notes: rules === null ? notes : notes.access(rules as never),
+    notes: rules === null ? newNotes() : newNotes().access(rules as never),
     members: defineTable({ user: z.string() }),
   });
 
