@@ -32,11 +32,9 @@ const texts = new Map(
 function prerequisites(page: string): string[] {
   const complete = [
     'README.md',
-    'docs/start.md',
-    'docs/existing-servers.md',
-    'docs/frameworks.md',
-    'docs/auth/index.md',
-    'docs/better-auth-adapter.md',
+    ...['start', 'access', 'existing-servers', 'frameworks', 'auth/index', 'better-auth-adapter'].map(
+      (name) => `docs/${name}.md`,
+    ),
   ];
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.startsWith('docs/auth/')) return ['docs/auth/index.md'];

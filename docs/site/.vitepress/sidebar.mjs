@@ -15,6 +15,7 @@ export const sidebar = [
       { text: 'The schema', link: '/schema' },
       { text: 'The database', link: '/database' },
       { text: 'Functions', link: '/functions' },
+      { text: 'Access rules', link: '/access' },
       { text: 'Transactions and performance', link: '/transactions' },
       { text: 'React and the client', link: '/react' },
       { text: 'Lists in pages', link: '/lists' },

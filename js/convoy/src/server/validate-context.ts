@@ -23,10 +23,10 @@ export function assertOwnDatabase(context: object, base: object): void {
 
 /** A copy of `context` with the members of `base` in place of those of its old base. Calls no getter. */
 export function withBase(context: object, base: object): object {
-  return Object.defineProperties(
-    Object.create(Object.getPrototypeOf(context)),
-    { ...Object.getOwnPropertyDescriptors(context), ...Object.getOwnPropertyDescriptors(base) },
-  );
+  return Object.defineProperties(Object.create(Object.getPrototypeOf(context)), {
+    ...Object.getOwnPropertyDescriptors(context),
+    ...Object.getOwnPropertyDescriptors(base),
+  });
 }
 
 /**

@@ -79,7 +79,7 @@ export class AccessControl {
       const filter = recordedFilter(table, condition);
       if (filter !== null) return filter;
       throw new TypeError(
-        `range() returned ${inspectValue(condition)}; return a condition made with q: (ctx, q) => q.eq(q.field('…'), …)`,
+        `range() returned ${inspectValue(condition)}; return a condition made with q, as in (ctx, q) => q.eq(q.field('owner'), ctx.user.id).`,
       );
     } catch (error) {
       this.#onError(table, 'range', error);
