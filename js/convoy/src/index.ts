@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export {
+  type AccessRules,
   type DataModelOf,
   defineRef,
   defineSchema,
@@ -14,6 +15,7 @@ export {
   type IndexOptions,
   type InferTableInput,
   type InferTableRow,
+  type NewRow,
   type RefType,
   type SchemaDefinition,
   SchemaError,
