@@ -119,6 +119,9 @@ query({
   handler: async (ctx) => {
     // @ts-expect-error a query cannot write
     await ctx.db.insert('channels', { name: 'general' });
+    // @ts-expect-error nor without access rules
+    ctx.db.system.insert('channels', { name: 'x' });
+    expectTypeOf(await ctx.db.system.query('channels').count()).toEqualTypeOf<number>();
     // @ts-expect-error nor patch
     ctx.db.patch('channels:1' as Id<'channels'>, { name: 'general' });
     // @ts-expect-error nor delete
