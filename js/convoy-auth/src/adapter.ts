@@ -102,7 +102,8 @@ async function identityOf<User extends AuthUser, Base>(
     if (identity !== null) return identity;
   }
   if (header === null) return null;
-  const accepted = adapters.map(({ accepts }) => accepts).join(', ');
+  const asked = adapters.filter(({ headers }) => headers?.includes(header));
+  const accepted = asked.map(({ accepts }) => accepts).join(', ') || 'none';
   throw unauthorized(`The credentials in the ${header} header are of no accepted kind. Accepted: ${accepted}.`);
 }
 

@@ -4,6 +4,8 @@ import { betterAuth as createBetterAuth } from 'better-auth';
 import { memoryAdapter } from 'better-auth/adapters/memory';
 import { admin, bearer as bearerPlugin, organization } from 'better-auth/plugins';
 import { afterEach, describe, expect, expectTypeOf, test, vi } from 'vitest';
+import { compose } from './adapter.js';
+import { anonymous } from './anonymous.js';
 import { betterAuth } from './better-auth.js';
 import { bearer } from './jwt/issuer.test-kit.js';
 
@@ -158,7 +160,18 @@ describe('a session token of a native app', () => {
     const { token } = await signUp(instance);
     stored.session?.splice(0);
     const context = betterAuth(instance, { bearer: true }).context(bearer(token), undefined);
-    await expect(context).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+    await expect(context).rejects.toMatchObject({
+      code: 'UNAUTHORIZED',
+      message: expect.stringContaining('Accepted: a session of Better Auth that has not ended.'),
+    });
+  });
+
+  test('leaves other tokens to other adapters', async () => {
+    const { instance } = createInstance();
+    const guests = anonymous({ secret });
+    const auth = compose(betterAuth(instance, { bearer: true }), guests);
+    const guest = await guests.issue();
+    expect((await auth.context(bearer(guest.token), undefined)).auth.user?.id).toBe(guest.user.id);
   });
 
   test('decides over a cookie', async () => {

@@ -62,7 +62,7 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
   // Without `user`, `User` is its default.
   const userOf = options.user ?? ((_: unknown, user: BetterAuthUser<Instance>) => user as unknown as User);
   return defineAdapter({
-    accepts: 'a session of Better Auth',
+    accepts: 'a session of Better Auth that has not ended',
     ...(bearer ? { headers: ['authorization'] } : {}),
     async identify(req) {
       const token = bearer ? bearerToken(req) : null;
@@ -71,9 +71,9 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
       const credentials = cookie === null ? { authorization: `Bearer ${token}` } : { cookie };
       const headers = new Headers({ ...credentials, ...addressOf(req) });
       const found = await readSession(instance, { headers, query });
-      if (found !== null) return { user: userOf(found, userIn<Instance>(found)), expiresAt: expiryOf(found) };
-      if (token !== null) throw unauthorized('The session has ended, or never existed. Sign in again.');
-      return null;
+      // Also for an unknown bearer token, which may be of another adapter; if no other accepts it, the request is refused.
+      if (found === null) return null;
+      return { user: userOf(found, userIn<Instance>(found)), expiresAt: expiryOf(found) };
     },
   });
 }

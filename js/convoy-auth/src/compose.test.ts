@@ -78,7 +78,7 @@ describe('bad credentials never become a caller who is not signed in', () => {
   });
 
   test('a bearer token, where only cookies are accepted', async () => {
-    await expect(session.context(bearer(key, { cookie: 'session' }), undefined)).rejects.toThrow('of no accepted kind');
+    await expect(session.context(bearer(key, { cookie: 'session' }), undefined)).rejects.toThrow('Accepted: none.');
   });
 });
 

@@ -41,11 +41,12 @@ export class TestIssuer {
   document: Record<string, unknown>;
   readonly #server: Server;
 
-  static async start(): Promise<TestIssuer> {
+  /** With a new key, or the given one: to make an RSA key takes a while. */
+  static async start(key?: SigningKey): Promise<TestIssuer> {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
-    return new TestIssuer(server, `http://127.0.0.1:${port}`, await signingKey('first'));
+    return new TestIssuer(server, `http://127.0.0.1:${port}`, key ?? (await signingKey('first')));
   }
 
   private constructor(server: Server, url: string, key: SigningKey) {

@@ -1,11 +1,17 @@
 /** Keys that are fetched: discovery, rotation, an issuer that is away, and one that answers with something else. */
 
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { bearer, signingKey, TestIssuer } from './issuer.test-kit.js';
+import type { ServerResponse } from 'node:http';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { bearer, type SigningKey, signingKey, TestIssuer } from './issuer.test-kit.js';
 import { jwt } from './jwt.js';
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
+
+let first: SigningKey;
+beforeAll(async () => {
+  first = await signingKey('first');
+});
 
 let issuer: TestIssuer;
 let warnings: string[];
@@ -13,7 +19,7 @@ beforeEach(async () => {
   warnings = [];
   vi.spyOn(console, 'warn').mockImplementation((text: string) => void warnings.push(text));
   vi.useFakeTimers({ toFake: ['Date'] });
-  issuer = await TestIssuer.start();
+  issuer = await TestIssuer.start(first);
 });
 afterEach(async () => {
   vi.useRealTimers();
@@ -140,7 +146,24 @@ describe('while the issuer is away', () => {
     await issuer.close();
     expect(await outcome(adapter(), token)).toMatch(AWAY);
     expect(warnings.join()).toMatch('ECONNREFUSED');
-    issuer = await TestIssuer.start();
+    issuer = await TestIssuer.start(first);
+  });
+});
+
+describe('an answer is waited for no longer than five seconds', () => {
+  test.each([
+    ['that does not begin', () => {}],
+    ['that does not end', (response: ServerResponse) => void response.write('{"keys":[')],
+  ])('%s', async (_what, answer) => {
+    const controller = new AbortController();
+    const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(controller.signal);
+    issuer.answer = (response) => {
+      answer(response);
+      controller.abort(new DOMException('The operation was aborted due to timeout', 'TimeoutError'));
+    };
+    expect(await outcome(adapter(), await issuer.sign())).toMatch(AWAY);
+    expect(warnings.join()).toMatch('aborted due to timeout');
+    expect(timeout).toHaveBeenLastCalledWith(5_000);
   });
 });
 
