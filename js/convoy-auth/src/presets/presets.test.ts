@@ -374,33 +374,3 @@ describe('oidc', () => {
     expect(() => oidc({ issuer, jwks })).toThrow('Set `audience`');
   });
 });
-
-test('a claim of an unexpected type is left out', async () => {
-  const adapter = oidc({ issuer: 'https://a.example', audience: 'api', jwks });
-  const odd = {
-    email: 7,
-    email_verified: 'true',
-    name: '',
-    roles: 'admin',
-    permissions: [1],
-    org_id: {},
-    realm_access: [],
-  };
-  const claims = { iss: 'https://a.example', aud: 'api', sub: 'u', ...odd, organization: null };
-  expect(await userOf(adapter, claims as JWTPayload)).toEqual({ id: 'u' });
-});
-
-test('a program adds to the user of a preset', async () => {
-  const adapter = auth0({
-    domain: 'a.auth0.com',
-    audience: 'api',
-    jwks,
-    user: (claims, user) => ({ ...user, plan: claims.plan === 'pro' ? 'pro' : 'free' }),
-  });
-  const { auth } = await adapter.context(
-    bearer(await sign({ iss: 'https://a.auth0.com/', aud: 'api', sub: 'u', plan: 'pro' })),
-    undefined,
-  );
-  const plan: string | undefined = auth.user?.plan;
-  expect(plan).toBe('pro');
-});

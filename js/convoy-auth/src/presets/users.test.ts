@@ -1,0 +1,50 @@
+/** What all presets have in common: which claims make a user, and what a program adds. */
+
+import { type JWTPayload, SignJWT } from 'jose';
+import { beforeAll, expect, test } from 'vitest';
+import { bearer, type SigningKey, seconds, signingKey } from '../jwt/issuer.test-kit.js';
+import { auth0 } from './auth0.js';
+import { oidc } from './oidc.js';
+
+let key: SigningKey;
+let jwks: { keys: SigningKey['jwk'][] };
+beforeAll(async () => {
+  key = await signingKey('provider key');
+  jwks = { keys: [key.jwk] };
+});
+
+const sign = (claims: JWTPayload) =>
+  new SignJWT({ exp: seconds() + 60, ...claims })
+    .setProtectedHeader({ alg: 'RS256', kid: key.kid })
+    .sign(key.privateKey);
+
+test('a claim of an unexpected type is left out', async () => {
+  const adapter = oidc({ issuer: 'https://a.example', audience: 'api', jwks });
+  const odd = {
+    email: 7,
+    email_verified: 'true',
+    name: '',
+    roles: 'admin',
+    permissions: [1],
+    org_id: {},
+    realm_access: [],
+  };
+  const claims = { iss: 'https://a.example', aud: 'api', sub: 'u', ...odd, organization: null };
+  const { auth } = await adapter.context(bearer(await sign(claims as JWTPayload)), undefined);
+  expect(auth.user).toEqual({ id: 'u' });
+});
+
+test('a program adds to the user of a preset', async () => {
+  const adapter = auth0({
+    domain: 'a.auth0.com',
+    audience: 'api',
+    jwks,
+    user: (claims, user) => ({ ...user, plan: claims.plan === 'pro' ? 'pro' : 'free' }),
+  });
+  const { auth } = await adapter.context(
+    bearer(await sign({ iss: 'https://a.auth0.com/', aud: 'api', sub: 'u', plan: 'pro' })),
+    undefined,
+  );
+  const plan: string | undefined = auth.user?.plan;
+  expect(plan).toBe('pro');
+});
