@@ -47,7 +47,7 @@ export class CachedDatabase implements ScanSource {
 
   #read<T>(operation: CachedOperation, finish: (answer: unknown) => T): Promise<T> {
     if (!this.#call.isMakingContext) {
-      return rejected(new TypeError('cachedReads(base) is for createContext. A handler reads with ctx.db.'));
+      return rejected(new TypeError('These reads ended with createContext. In a handler, read with ctx.db.'));
     }
     return this.#call.issue(this.#call.root, { ...operation, cached: JSON.stringify(operation) }, finish);
   }

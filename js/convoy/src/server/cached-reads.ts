@@ -17,11 +17,12 @@ export const CACHED_READS = Symbol.for('convoy.cachedReads');
  * A document that was found is kept in memory until it changes, whoever changes it, so that the next calls need no
  * statement. It may be out of date by 0.3 seconds at most, by less than a millisecond after a write of this process; a
  * mutation during which it changes runs again. `get`, and queries that end with `first`, `unique`, `take` or `collect`.
+ * In a handler it reads like `ctx.db`.
  *
  * Look up tokens by their hash only: what is kept in memory is found by the arguments of the read.
  */
 export function cachedReads<Db>(base: { readonly db: Db }): CachedReader<Db> {
   const { db } = base as { readonly db: { readonly [CACHED_READS]?: () => unknown } };
-  // Without an engine, as in tests of `createContext`, there is nothing to keep.
+  // In a handler, reads belong to its transaction; without an engine, as in tests, there is nothing to keep.
   return (db[CACHED_READS]?.() ?? db) as CachedReader<Db>;
 }

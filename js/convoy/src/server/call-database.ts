@@ -93,8 +93,8 @@ export class CallDatabase implements ScanSource {
   }
 
   /** The reads of `createContext` that may come from memory; see `cachedReads`. */
-  [CACHED_READS](): CachedDatabase {
-    return new CachedDatabase(this.#call, this.#program);
+  [CACHED_READS](): CachedDatabase | null {
+    return this.#call.isMakingContext ? new CachedDatabase(this.#call, this.#program) : null;
   }
 
   get(...args: unknown[]): Promise<Document | null> {
