@@ -98,7 +98,7 @@ impl StaticFiles {
         let wants_page = is_read && accepts_html(&head.headers);
         match self.find(head.uri.path(), wants_page)? {
             _ if !is_read => Some(method_not_allowed(&head.method, METHODS)),
-            Found::File(file) => Some(file.answer(&head.headers)),
+            Found::File(file) => Some(file.answer(&head.method, &head.headers)),
             Found::Folder => {
                 let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
                 let location = HeaderValue::from_str(&format!("{}/{query}", head.uri.path())).ok()?;
@@ -158,33 +158,40 @@ impl File {
         }
     }
 
-    /// The form that a client with this `Accept-Encoding` gets.
-    fn variant(&self, headers: &HeaderMap) -> (Coding, &Variant) {
+    /// The form that a client with this `Accept-Encoding` gets. A part of a compressed form
+    /// cannot be decoded by itself.
+    fn variant(&self, headers: &HeaderMap, is_part: bool) -> (Coding, &Variant) {
         let made = |coding| self.slot(coding).and_then(OnceLock::get).and_then(Option::as_ref);
-        // A part of a compressed form cannot be decoded by itself.
-        let coding = match headers.contains_key(RANGE) {
+        let coding = match is_part {
             true => Coding::Identity,
             false => encoding::choose(headers, |coding| made(coding).is_some()),
         };
         made(coding).map_or((Coding::Identity, &self.identity), |variant| (coding, variant))
     }
 
-    fn answer(&self, request: &HeaderMap) -> HttpAnswer {
-        let (coding, variant) = self.variant(request);
+    fn answer(&self, method: &Method, request: &HeaderMap) -> HttpAnswer {
+        // Ranges are defined for GET only.
+        let is_part = method == Method::GET && request.contains_key(RANGE);
+        let (coding, variant) = self.variant(request, is_part);
         let mut answer = match conditional::is_current(request, &variant.tag) {
             true => respond::empty(StatusCode::NOT_MODIFIED),
-            false => variant.body(request),
+            false if is_part => variant.part(request),
+            false => respond::with_body(variant.bytes.clone()),
         };
-        let has_body = answer.status() != StatusCode::NOT_MODIFIED;
+        let status = answer.status();
         conditional::mark_tag(&mut answer, variant.tag.clone());
         let headers = answer.headers_mut();
-        let caching = if self.is_immutable { IMMUTABLE } else { REVALIDATE };
+        let caching = match self.is_immutable {
+            _ if status == StatusCode::RANGE_NOT_SATISFIABLE => "no-store",
+            true => IMMUTABLE,
+            false => REVALIDATE,
+        };
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
         headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
         if self.is_compressible {
             headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
-        if has_body {
+        if status != StatusCode::NOT_MODIFIED {
             headers.insert(CONTENT_TYPE, self.content_type.clone());
             headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
             if let Some(name) = coding.name() {
@@ -203,8 +210,8 @@ impl Variant {
         Variant { bytes, tag: conditional::entity_tag(&hash) }
     }
 
-    /// The whole file, or the range that is asked for.
-    fn body(&self, request: &HeaderMap) -> HttpAnswer {
+    /// The range that is asked for, or the whole file if it changed since.
+    fn part(&self, request: &HeaderMap) -> HttpAnswer {
         let length = self.bytes.len();
         let range = request.get(RANGE).and_then(|range| range.to_str().ok());
         let range = range.filter(|_| request.get(IF_RANGE).is_none_or(|tag| *tag == self.tag));

@@ -248,7 +248,11 @@ async fn a_part_of_a_film_can_be_asked_for() {
         let answer = get(&app, "/film.mp4", lines).await;
         assert_eq!((status(&answer), header(&answer, "content-range")), (code, range), "{lines:?}: {answer}");
         assert_eq!(body(&answer), content, "{lines:?}");
+        let caching = if code == 416 { "no-store" } else { "no-cache" };
+        assert_eq!(header(&answer, "cache-control"), Some(caching), "{lines:?}");
     }
+    let head = send_request(&app, "HEAD /film.mp4 HTTP/1.1", &["host: a", "range: bytes=2-4"]).await;
+    assert_eq!((status(&head), header(&head, "content-length")), (200, Some("10")), "{head}");
     app.engine.close().await;
 }
 
