@@ -26,11 +26,14 @@ pub(super) fn method_of(
     name: &str,
     method: &Method,
 ) -> Result<Result<HttpGet, &'static str>, Failure> {
-    Ok(match engine.http_get(name)? {
-        Some(how) if matches!(*method, Method::GET | Method::HEAD) => Ok(how),
-        Some(_) => Err(METHODS),
-        None => Err("POST"),
-    })
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    match engine.http_get(name) {
+        Ok(Some(how)) if is_read => Ok(Ok(how)),
+        Ok(Some(_)) => Ok(Err(METHODS)),
+        // A preflight of a POST is answered also while no functions are loaded.
+        Err(failure) if is_read => Err(failure),
+        Ok(None) | Err(_) => Ok(Err("POST")),
+    }
 }
 
 /// Runs the query, and answers with its result or with 304.
