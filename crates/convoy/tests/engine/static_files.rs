@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use convoy::{Config, Engine};
+use bytes::Bytes;
+use convoy::{Config, Engine, Exchange, ExchangeBody, ExchangeHead};
 use convoy_testkit::{App, TestDb, within};
 use serde_json::json;
 
@@ -268,6 +269,25 @@ async fn files_are_read_once_and_answers_of_the_page_end_with_the_connection() {
     // A body is discarded, and the connection stays usable or closes.
     let sent = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     assert_eq!(status(&exchange(&app, sent).await), 200);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_of_the_process_keeps_its_own_paths() {
+    let db = TestDb::new().await;
+    let folder = front_end();
+    let app = serve(&db, &folder.0).await;
+    let begin = |url: &str, answers_unknown_paths| {
+        let headers = ["host", "a", "accept", "text/html"].map(str::to_owned).to_vec();
+        let head = ExchangeHead { method: "GET".into(), url: url.into(), headers, peer: None, answers_unknown_paths };
+        Exchange::begin(&app.engine, head, ExchangeBody::Whole(Bytes::new()))
+    };
+    for url in ["/", "/index.html", "/rooms/42", "/api/openapi.json"] {
+        assert!(begin(url, false).is_none(), "{url} is passed on");
+        let answered = begin(url, true).expect("all paths are answered");
+        let (head, _body) = within(answered.respond()).await.expect("it is open");
+        assert_eq!(head.status, 404, "{url}");
+    }
     app.engine.close().await;
 }
 

@@ -423,6 +423,11 @@ full.action({
 });
 // @ts-expect-error an option of mutations only
 full.query({ transaction: false, handler: () => 1 });
+full.query({ http: 'GET', cache: { public: true, maxAge: 60 }, handler: () => 1 });
+// @ts-expect-error `maxAge` is needed.
+full.query({ http: 'GET', cache: { public: true }, handler: () => 1 });
+// @ts-expect-error Only queries are called by GET.
+full.mutation({ http: 'GET', handler: () => 1 });
 // @ts-expect-error an option of queries only
 full.action({ share: false, handler: () => 1 });
 
