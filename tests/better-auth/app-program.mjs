@@ -2,7 +2,7 @@
 import { action, createAuth, createFunctionHelpers, defineRef, defineSchema, defineTable } from '@avvos/convoy';
 import { betterAuthTables, convoyAdapter, createAuthFor } from '@avvos/convoy-auth/better-auth-adapter';
 import { betterAuth } from 'better-auth';
-import { organization } from 'better-auth/plugins';
+import { organization, username } from 'better-auth/plugins';
 import { z } from 'zod';
 
 const options = {
@@ -14,7 +14,7 @@ const options = {
   // Calls only read sessions; the routes refresh them, by POST.
   session: { deferSessionRefresh: true },
   user: { additionalFields: { logins: { type: 'number', required: false, input: false } } },
-  plugins: [organization()],
+  plugins: [organization(), username()],
 };
 
 const authFor = createAuthFor((database) => betterAuth({ ...options, database }));
@@ -33,7 +33,8 @@ export async function createContext(req, base) {
     headers: new Headers({ cookie: String(req.headers.cookie ?? '') }),
     query: { disableRefresh: true, disableCookieCache: true },
   });
-  return { ...base, auth: createAuth(found && { id: found.user.id, name: found.user.name }) };
+  const auth = createAuth(found && { id: found.user.id, name: found.user.name });
+  return { ...base, auth, expiresAt: found?.session.expiresAt.getTime() };
 }
 
 const account = { name: 'Ada', password: 'correct horse battery staple' };
@@ -112,6 +113,39 @@ export const functions = {
       await Promise.all(Array.from({ length: 5 }, increment));
       const { logins } = await adapter.findOne({ model: 'user', where });
       return logins;
+    },
+  }),
+  /** The database of the instance that all calls share, without a call. */
+  outsideOfACall: action({
+    handler: async (ctx) => {
+      const { adapter } = await authFor(ctx).$context;
+      return adapter.count({ model: 'user' }).catch((error) => error.message);
+    },
+  }),
+  changeMany: action({
+    input: { count: z.number() },
+    handler: async (ctx, { count }) => {
+      const adapter = await adapterFor(ctx);
+      const times = { expiresAt: 1, createdAt: 1, updatedAt: 1 };
+      const documents = Array.from({ length: count }, (_, n) => ({ identifier: `old-${n}`, value: 'x', ...times }));
+      await ctx.db.insertMany('verification', [...documents, { identifier: 'new', value: 'x', ...times }]);
+      const model = 'verification';
+      const old = [{ field: 'identifier', operator: 'starts_with', value: 'old-' }];
+      const changed = await adapter.updateMany({ model, where: old, update: { value: 'changed' } });
+      const counted = await adapter.count({
+        model,
+        where: [{ field: 'value', operator: 'contains', value: 'ANGE', mode: 'insensitive' }],
+      });
+      const deleted = await adapter.deleteMany({
+        model,
+        where: [{ field: 'value', operator: 'ends_with', value: 'ged' }],
+      });
+      return {
+        changed,
+        counted,
+        deleted,
+        left: (await adapter.findMany({ model })).map(({ identifier }) => identifier),
+      };
     },
   }),
 };

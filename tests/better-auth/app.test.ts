@@ -25,6 +25,8 @@ const signUpInQuery = makeQueryRef<{ email: string }, string>('signUpInQuery');
 const consumeTwice = makeActionRef<None, number>('consumeTwice');
 
 const incrementFiveTimes = makeActionRef<None, number>('incrementFiveTimes');
+const outsideOfACall = makeActionRef<None, string>('outsideOfACall');
+const changeMany = makeActionRef<{ count: number }, object>('changeMany');
 
 const password = 'correct horse battery staple';
 
@@ -238,6 +240,16 @@ test('of several people who sign up with one email at the same time, one gets th
     'select (select count(*) from "user") as users, (select count(*) from account) as accounts',
   );
   expect(rows).toEqual([{ users: '1', accounts: '1' }]);
+});
+
+test('all matching documents are changed or deleted, in batches', async () => {
+  const count = 1_203;
+  const result = await convoy.action(changeMany, { count });
+  expect(result).toEqual({ changed: count, counted: count, deleted: count, left: ['new'] });
+});
+
+test('the shared instance has no database outside of a call', async () => {
+  expect(await convoy.action(outsideOfACall, {})).toMatch(/^Better Auth uses its database outside of a call\./);
 });
 
 test('plugins have their tables', async () => {

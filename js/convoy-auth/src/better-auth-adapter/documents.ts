@@ -22,10 +22,11 @@ export class Documents {
   }
 
   /** The fields as they are stored. The id is no field of its document. */
-  stored({ tokenField }: TableLayout, fields: Fields): Record<string, unknown> {
+  stored({ fields: layouts, tokenField }: TableLayout, fields: Fields): Record<string, unknown> {
     const stored: Record<string, unknown> = {};
     for (const [name, value] of Object.entries(fields)) {
-      if (name !== 'id') stored[name] = value instanceof Date ? value.getTime() : value;
+      const isJson = layouts.some((field) => field.name === name && field.type === 'json');
+      if (name !== 'id') stored[name] = isJson ? asJson(value) : value instanceof Date ? value.getTime() : value;
     }
     const token = tokenField === null ? undefined : stored[tokenField];
     if (tokenField === null || typeof token !== 'string') return stored;
@@ -57,6 +58,11 @@ export class Documents {
     const sealed = document[SEALED_TOKEN];
     return typeof sealed === 'string' ? this.#seal.open(sealed) : null;
   }
+}
+
+/** As the other databases of Better Auth store it: a `Date` in it as a text, without members that are undefined. */
+function asJson(value: unknown): unknown {
+  return value === undefined ? undefined : JSON.parse(JSON.stringify(value));
 }
 
 function seenValue({ type }: FieldLayout, value: unknown): unknown {
