@@ -9,7 +9,7 @@ const options = {
   baseURL: 'http://localhost:3000',
   secret: 'a secret for the tests, of more than 32 characters: 8f1c0b7e',
   emailAndPassword: { enabled: true },
-  rateLimit: { enabled: false },
+  rateLimit: { enabled: false, storage: 'database' },
   telemetry: { enabled: false },
   // Calls only read sessions; the routes refresh them, by POST.
   session: { deferSessionRefresh: true },
@@ -18,6 +18,10 @@ const options = {
 };
 
 const authFor = createAuthFor((database) => betterAuth({ ...options, database }));
+
+const limits = { enabled: true, storage: 'database', window: 600, max: 3 };
+
+const limitedFor = createAuthFor((database) => betterAuth({ ...options, rateLimit: limits, database }));
 
 const adapterFor = async (ctx) => (await betterAuth({ ...options, database: convoyAdapter(ctx) }).$context).adapter;
 
@@ -146,6 +150,13 @@ export const functions = {
         deleted,
         left: (await adapter.findMany({ model })).map(({ identifier }) => identifier),
       };
+    },
+  }),
+  limited: action({
+    handler: async (ctx) => {
+      const headers = { 'x-forwarded-for': '192.0.2.1' };
+      const request = new Request(new URL('/api/auth/ok', options.baseURL), { headers });
+      return (await limitedFor(ctx).handler(request)).status;
     },
   }),
 };

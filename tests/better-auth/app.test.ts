@@ -27,6 +27,7 @@ const consumeTwice = makeActionRef<None, number>('consumeTwice');
 const incrementFiveTimes = makeActionRef<None, number>('incrementFiveTimes');
 const outsideOfACall = makeActionRef<None, string>('outsideOfACall');
 const changeMany = makeActionRef<{ count: number }, object>('changeMany');
+const limited = makeActionRef<None, number>('limited');
 
 const password = 'correct horse battery staple';
 
@@ -250,6 +251,14 @@ test('all matching documents are changed or deleted, in batches', async () => {
 
 test('the shared instance has no database outside of a call', async () => {
   expect(await convoy.action(outsideOfACall, {})).toMatch(/^Better Auth uses its database outside of a call\./);
+});
+
+test('requests are counted in the database for a rate limit', async () => {
+  const statuses: number[] = [];
+  for (let n = 0; n < 8; n++) statuses.push(await convoy.action(limited, {}));
+  expect(statuses).toEqual([200, 200, 200, 429, 429, 429, 429, 429]);
+  const { rows } = await psql.query(`select data from "rateLimit"`);
+  expect(rows).toHaveLength(1);
 });
 
 test('plugins have their tables', async () => {
