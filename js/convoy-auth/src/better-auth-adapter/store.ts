@@ -3,7 +3,6 @@
  * are part of it, in an action each is one, run again on a conflict.
  */
 
-import { ConvoyError } from '@avvos/convoy';
 import { sql } from '@avvos/convoy/sql';
 import type { CleanedWhere, CustomAdapter } from 'better-auth/adapters';
 import type { UntypedDb } from './context.js';
@@ -126,14 +125,12 @@ export function createStore(db: UntypedDb, options: StoreOptions): Store {
   return {
     async create({ model, data }) {
       const table = tableOf(model);
-      const { id, ...fields } = data as Fields;
+      const { id: given, ...fields } = data as Fields;
       const document = documents.stored(table, fields);
-      const created = await db.transaction(async (tx) => {
-        const stored =
-          typeof id === 'string' ? await insertAs(tx, table, id, document) : await tx.insert(table.table, document);
-        return tx.get(stored as never);
-      });
-      if (created === null) throw new ConvoyError('INTERNAL', `A new document of ${table.table} could not be read.`);
+      const created =
+        typeof given === 'string'
+          ? await insertAs(table, given, document)
+          : { id: await db.insert(table.table, document), ...document };
       return { ...documents.seen(table, created, []), ...tokenIn(table, fields) } as never;
     },
     async findOne({ model, where, select }) {
@@ -204,15 +201,15 @@ export function createStore(db: UntypedDb, options: StoreOptions): Store {
   }
 
   /** Inserts a document under an id that Better Auth has given. */
-  async function insertAs(on: UntypedDb, table: TableLayout, id: string, document: Fields): Promise<string> {
+  async function insertAs(table: TableLayout, id: string, document: Fields): Promise<Stored> {
     const parsed = parseId(table.table, id, idForm);
     // `insert` gives ids of its own; like it, this stores what the schema of the table accepts.
     const stored = documentSchema(table).parse(parsed.given === null ? document : { ...document, [GIVEN_ID]: id });
-    await on.raw(
+    await db.raw(
       sql`insert into ${sql.identifier(table.table)} (id, data) values (${parsed.uuid}::uuid, ${JSON.stringify(stored)}::jsonb)`,
       { tables: [table.table] },
     );
-    return parsed.id;
+    return { ...stored, id: parsed.id };
   }
 
   async function idsBySql(on: UntypedDb, selection: IdSelection): Promise<string[]> {
