@@ -10,13 +10,24 @@ import type { z } from 'zod';
  * the names that the options give them.
  */
 export type BetterAuthTables<Options extends BetterAuthOptions> = {
-  readonly [Model in CoreModel | PluginModel<Options> as TableName<Options, Model>]: Table<
+  readonly [Model in OwnModel<Options> | PluginModel<Options> as TableName<Options, Model>]: Table<
     Renamed<Options, Model, Shape<Options, Model>>,
     Indexes<Options, Model>
   >;
 };
 
-type CoreModel = 'user' | 'session' | 'account' | 'verification';
+type CoreModel = 'user' | 'session' | 'account' | 'verification' | 'rateLimit';
+
+/** The models of Better Auth itself that are stored in the database with these options. */
+type OwnModel<Options> =
+  | 'user'
+  | 'account'
+  | (Options extends { readonly secondaryStorage: object }
+      ?
+          | (Options extends { readonly session: { readonly storeSessionInDatabase: true } } ? 'session' : never)
+          | (Options extends { readonly verification: { readonly storeInDatabase: true } } ? 'verification' : never)
+      : 'session' | 'verification')
+  | (Options extends { readonly rateLimit: { readonly storage: 'database' } } ? 'rateLimit' : never);
 
 /** The fields that a model of Better Auth has in any case. Dates are numbers. */
 interface CoreShapes<User extends string> {
@@ -59,6 +70,11 @@ interface CoreShapes<User extends string> {
     readonly createdAt: z.ZodNumber;
     readonly updatedAt: z.ZodNumber;
   };
+  readonly rateLimit: {
+    readonly key: z.ZodString;
+    readonly count: z.ZodNumber;
+    readonly lastRequest: z.ZodNumber;
+  };
 }
 
 interface CoreIndexes {
@@ -72,6 +88,7 @@ interface CoreIndexes {
     readonly by_expiresAt: readonly ['expiresAt'];
     readonly by_identifier: readonly ['identifier'];
   };
+  readonly rateLimit: { readonly by_key: readonly ['key'] };
 }
 
 type Maybe<Schema extends z.ZodType> = z.ZodOptional<z.ZodNullable<Schema>>;

@@ -64,6 +64,22 @@ describe('betterAuthTables', () => {
     expectTypeOf<Model['session']['document']['userId']>().toEqualTypeOf<Id<'people'>>();
   });
 
+  it('has no table for what is stored elsewhere, and one for rate limits in the database', () => {
+    const secondaryStorage = {
+      get: () => null,
+      getAndDelete: () => null,
+      set: () => undefined,
+      delete: () => undefined,
+      increment: async () => 1,
+    };
+    const elsewhere = betterAuthTables({ secondaryStorage, rateLimit: { storage: 'database' } });
+    expect(Object.keys(elsewhere).sort()).toEqual(['account', 'rateLimit', 'user']);
+    expectTypeOf<keyof typeof elsewhere>().toEqualTypeOf<'account' | 'rateLimit' | 'user'>();
+    const kept = betterAuthTables({ secondaryStorage, session: { storeSessionInDatabase: true } });
+    expectTypeOf<keyof typeof kept>().toEqualTypeOf<'account' | 'session' | 'user'>();
+    expect(Object.keys(kept).sort()).toEqual(['account', 'session', 'user']);
+  });
+
   it('is typed', () => {
     const schemaOf = () => defineSchema({ ...tables });
     type Model = DataModelOf<ReturnType<typeof schemaOf>>;
