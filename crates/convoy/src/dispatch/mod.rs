@@ -38,7 +38,7 @@ pub(crate) use program::tests::route_of;
 pub(crate) use program::{Function, HttpGet, OpenApiDocument, Program, Route, RouteOptions};
 pub use program::{FunctionKind, ProgramDescription};
 pub(crate) use query::QueryRun;
-pub(crate) use route_exchange::{ClientGuard, RequestChunks, RouteBody, RouteCall, RouteClient};
+pub(crate) use route_exchange::{RequestChunks, RouteBody, RouteCall, RouteClient};
 pub use route_exchange::{RouteExchange, RouteHead};
 pub use workers::{WorkerEvent, Workers};
 

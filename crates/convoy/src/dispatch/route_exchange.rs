@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Code, Failure};
 
@@ -66,7 +66,7 @@ impl RouteExchange {
             client_gone: CancellationToken::new(),
             ended: CancellationToken::new(),
         });
-        let guard = ClientGuard(exchange.client_gone.clone());
+        let guard = exchange.client_gone.clone().drop_guard();
         (exchange, RouteClient { started, guard })
     }
 
@@ -155,21 +155,13 @@ impl RouteExchange {
 /// The client's side of an exchange. Dropping it tells the route that the client has left.
 pub(crate) struct RouteClient {
     started: oneshot::Receiver<(RouteHead, RouteBody)>,
-    guard: ClientGuard,
-}
-
-/// Tells the route that its client has left.
-pub(crate) struct ClientGuard(CancellationToken);
-
-impl Drop for ClientGuard {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
+    guard: DropGuard,
 }
 
 impl RouteClient {
-    /// Waits for the start of the response; `None` if the run ends without one.
-    pub(crate) async fn response(self) -> Option<(RouteHead, RouteBody, ClientGuard)> {
+    /// Waits for the start of the response; `None` if the run ends without one. Dropping the
+    /// guard tells the route that the client has left.
+    pub(crate) async fn response(self) -> Option<(RouteHead, RouteBody, DropGuard)> {
         let (head, body) = self.started.await.ok()?;
         Some((head, body, self.guard))
     }

@@ -17,6 +17,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use super::body::{self, RequestBody};
@@ -26,7 +27,7 @@ use super::router::{Found, Matched};
 use super::{cross_origin, guard};
 use crate::Engine;
 use crate::config::Config;
-use crate::dispatch::{Answer, ClientGuard, RouteBody, RouteClient, RouteHead};
+use crate::dispatch::{Answer, RouteBody, RouteClient, RouteHead};
 use crate::error::{Code, Failure};
 
 /// Headers that belong to the connection, which is the engine's.
@@ -113,7 +114,8 @@ async fn respond(route: &Arc<str>, (client, running): (RouteClient, Running)) ->
         }
         RouteBody::Chunks(chunks) => {
             let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-            Download { chunks, running, declared, route: route.clone(), _guard: guard }.boxed_unsync()
+            Download { chunks, running, declared, is_broken: false, route: route.clone(), guard: Some(guard) }
+                .boxed_unsync()
         }
     };
     let mut answer = Response::new(body);
@@ -218,9 +220,11 @@ struct Download {
     running: Running,
     /// How many bytes it must still have; `None` if its length is not declared.
     declared: Option<u64>,
+    /// The rest will not come.
+    is_broken: bool,
     route: Arc<str>,
     /// Tells the route that its client has left.
-    _guard: ClientGuard,
+    guard: Option<DropGuard>,
 }
 
 impl Body for Download {
@@ -231,11 +235,18 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.is_broken {
+            return Poll::Ready(Some(Err(BrokenOff)));
+        }
         let cause = match ready!(self.chunks.poll_recv(context)) {
             Some(chunk) => match self.declared.map(|left| left.checked_sub(chunk.len() as u64)) {
                 Some(None) => "it is longer than its Content-Length".to_owned(),
                 left => {
                     self.declared = left.flatten();
+                    if self.declared == Some(0) {
+                        // The rest of the run is not awaited: the client has all bytes.
+                        self.guard.take().map(DropGuard::disarm);
+                    }
                     return Poll::Ready(Some(Ok(Frame::data(chunk))));
                 }
             },
@@ -249,6 +260,9 @@ impl Body for Download {
             },
         };
         tracing::warn!(route = &*self.route, cause, "a response was broken off");
-        Poll::Ready(Some(Err(BrokenOff)))
+        // What was written before is sent first: the connection is flushed while this waits.
+        self.is_broken = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }

@@ -325,6 +325,32 @@ async fn each_chunk_is_sent_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_all_bytes_of_a_declared_length_has_not_left() {
+    let db = TestDb::new().await;
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let (release, released) = tokio::sync::watch::channel(false);
+    let functions = Functions::new().route(("GET", "/exact", json!({})), move |ctx, _| {
+        let (report, mut released) = (report.clone(), released.clone());
+        async move {
+            let exchange = ctx.exchange();
+            let headers = vec![("content-length".into(), "4".into())];
+            exchange.begin(RouteHead { status: 200, headers }, None);
+            assert!(exchange.write(Bytes::from_static(b"done")).await);
+            let gone = tokio::spawn(async move { exchange.client_gone().await });
+            released.wait_for(|released| *released).await.expect("the test runs");
+            report.send(gone).expect("the test runs");
+            Ok(Value::Null)
+        }
+    });
+    let app = serve(&db, json!({}), functions).await;
+    assert!(exchange(&app, &request("GET /exact", "", "")).await.ends_with("done"));
+    release.send(true).expect("the route waits");
+    let gone = within(reports.recv()).await.expect("a report");
+    assert!(!within(gone).await.expect("it ends"), "the run ended before");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_is_reported_to_the_route_which_runs_on() {
     let db = TestDb::new().await;
     let (report, mut reports) = mpsc::unbounded_channel();
