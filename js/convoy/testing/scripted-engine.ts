@@ -32,6 +32,26 @@ export interface Response {
 /** Returns the result of one operation: `{ ok }` or `{ error }`. */
 export type Script = (op: Operation) => { readonly ok?: unknown; readonly error?: unknown };
 
+/** The client's side of a request to a route. */
+export class ScriptedRoute {
+  /** The chunks of its body that were not read yet. */
+  readonly body: Buffer[] = [];
+  head: { readonly status: number; readonly headers: readonly (readonly [string, string])[] } | null = null;
+  /** The body of the response, if it was sent as a whole. */
+  whole: Buffer | null = null;
+  /** Its chunks, if it was not. */
+  readonly written: string[] = [];
+  isGone = false;
+  /** The client leaves. */
+  leave!: () => void;
+  readonly gone = new Promise<boolean>((resolve) => {
+    this.leave = () => {
+      this.isGone = true;
+      resolve(true);
+    };
+  });
+}
+
 export class ScriptedEngine implements NativeEngine, NativeModule {
   readonly opened: unknown[] = [];
   readonly loads: { readonly description: Description; readonly deliver: Deliver }[] = [];
@@ -65,10 +85,6 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   planMigration = notScripted;
   applyMigration = notScripted;
   watch = notScripted;
-  readBody = notScripted;
-  beginResponse = notScripted;
-  writeResponse = notScripted;
-  clientGone = notScripted;
   share = noWorkers;
   openPool = noWorkers;
   loadOnWorkers = noWorkers;
@@ -118,6 +134,39 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   /** Delivers a call and resolves to its response; stays pending if the call is abandoned. */
   run(index: number, input: string, request: string | null = null): Promise<Response> {
     return this.#start(DELIVERY.call, index, input, request);
+  }
+
+  /** Delivers a request to a route; see `routeCalls`. */
+  runRoute(index: number, input: object, request: object): Promise<Response> {
+    this.routeCalls.set(this.#nextCall, new ScriptedRoute());
+    return this.#start(DELIVERY.route, index, JSON.stringify(input), JSON.stringify(request));
+  }
+
+  /** The requests to routes by the id of their call. */
+  readonly routeCalls = new Map<number, ScriptedRoute>();
+
+  #route(callId: number): ScriptedRoute {
+    const route = this.routeCalls.get(callId);
+    if (route === undefined) throw new Error(`call ${callId} is not that of a route`);
+    return route;
+  }
+
+  async readBody(callId: number): Promise<Buffer | null> {
+    return this.#route(callId).body.shift() ?? null;
+  }
+
+  beginResponse(callId: number, head: string, body: Buffer | null): void {
+    Object.assign(this.#route(callId), { head: JSON.parse(head), whole: body });
+  }
+
+  async writeResponse(callId: number, chunk: Buffer): Promise<boolean> {
+    const route = this.#route(callId);
+    if (!route.isGone) route.written.push(chunk.toString());
+    return !route.isGone;
+  }
+
+  clientGone(callId: number): Promise<boolean> {
+    return this.#route(callId).gone;
   }
 
   /** Delivers a context-only call for a request. */
