@@ -194,6 +194,37 @@ describe('convoy start', () => {
     await server.logs(new RegExp(`unexpected[\\s\\S]*convoy/functions/notes\\.ts:${line}:`));
   });
 
+  test('serves the HTTP routes, and finishes a stream on SIGTERM', async () => {
+    await app.write({
+      'convoy/http.ts': `export * from './http-notes';`,
+      'convoy/http-notes.ts': `import { api } from './_generated/api';
+import { route } from './_generated/server';
+export const count = route.get('/notes/:kind', async (ctx, _request, { kind }) =>
+  Response.json([kind, await ctx.runQuery(api.notes.list)]));
+export const slow = route.get('/slow', () => {
+  const { readable, writable } = new TextEncoderStream();
+  const writer = writable.getWriter();
+  void writer.write('first');
+  setTimeout(async () => {
+    await writer.write(' last');
+    await writer.close();
+  }, 1_500);
+  return new Response(readable);
+});`,
+    });
+    await build();
+    await app.run(['migrate']);
+    const { server, url } = await app.serve();
+    const { origin } = new URL(url);
+    await call(url, 'mutation/notes.add', { body: 'a' });
+    expect(await (await fetch(`${origin}/notes/all`)).json()).toEqual(['all', ['a']]);
+    const stream = await fetch(`${origin}/slow`);
+    server.process.kill('SIGTERM');
+    await server.prints(/SIGTERM: no new calls/);
+    expect(await stream.text()).toBe('first last');
+    expect(await server.ended).toBe(0);
+  });
+
   test('takes its settings from the environment, before the configuration', async () => {
     await app.write({ 'convoy.config.ts': `export default { basePath: '/from-config', workers: 3 };` });
     await build();
