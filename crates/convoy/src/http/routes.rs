@@ -110,6 +110,8 @@ async fn respond(route: &Arc<str>, (client, running): (RouteClient, Running)) ->
         RouteBody::Whole(bytes) => {
             // It follows from the body.
             headers.remove(header::CONTENT_LENGTH);
+            // The route has nothing left to write, so it does not matter whether the client stays.
+            guard.disarm();
             respond::full(bytes)
         }
         RouteBody::Chunks(chunks) => {

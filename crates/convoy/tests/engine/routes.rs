@@ -325,6 +325,25 @@ async fn each_chunk_is_sent_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_a_whole_response_has_not_left() {
+    let db = TestDb::new().await;
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let functions = Functions::new().route(("GET", "/whole", json!({})), move |ctx, _| {
+        let report = report.clone();
+        async move {
+            let exchange = ctx.exchange();
+            report.send(tokio::spawn(async move { exchange.client_gone().await })).expect("the test runs");
+            whole(&ctx, "whole")
+        }
+    });
+    let app = serve(&db, json!({}), functions).await;
+    assert!(exchange(&app, &request("GET /whole", "", "")).await.ends_with("whole"));
+    let gone = within(reports.recv()).await.expect("a report");
+    assert!(!within(gone).await.expect("it ends"));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_all_bytes_of_a_declared_length_has_not_left() {
     let db = TestDb::new().await;
     let (report, mut reports) = mpsc::unbounded_channel();

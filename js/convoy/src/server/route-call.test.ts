@@ -108,7 +108,7 @@ describe('a client that leaves', () => {
     expect(cancelled).toMatchObject({ name: 'AbortError' });
   });
 
-  test('and has the whole response does not abort the signal', async () => {
+  test('with the whole response does not abort the signal', async () => {
     let isAborted = false;
     const { client, ended } = send((_ctx, { signal }) => {
       signal.addEventListener('abort', () => {
@@ -117,6 +117,7 @@ describe('a client that leaves', () => {
       return new Response('x');
     });
     await ended;
+    client.leave();
     await nextTurn();
     expect([client.whole?.toString(), isAborted]).toEqual(['x', false]);
   });

@@ -77,6 +77,7 @@ export class RouteCall {
   }
 
   #onClientGone(): void {
+    if (this.#isAnswered) return;
     this.#isClientGone = true;
     this.#client.abort(new DOMException('The client has closed its connection.', 'AbortError'));
   }
