@@ -106,7 +106,9 @@ const AUTH_NPM: Readonly<Record<string, readonly string[]>> = {
   // Optional: a module that loads it has a sub-path of its own.
   '@auth/core': ['authjs/'],
   '@avvos/convoy': [''],
+  'better-auth': ['better-auth-adapter/'],
   jose: ['jwt/', 'presets/options.ts', 'anonymous.ts'],
+  zod: ['better-auth-adapter/'],
 };
 
 /** Parts that may import Node modules. */

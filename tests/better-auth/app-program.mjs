@@ -1,5 +1,5 @@
-/** An application with Better Auth on the documents of its calls. Its routes are an action, which gets and returns data. */
-import { action, createAuth, createFunctionHelpers, defineRef, defineSchema, defineTable } from '@avvos/convoy';
+/** An application with Better Auth on the documents of its calls. Its routes are HTTP routes, and also an action. */
+import { action, createAuth, createFunctionHelpers, defineRef, defineSchema, defineTable, route } from '@avvos/convoy';
 import { betterAuthTables, convoyAdapter, createAuthFor } from '@avvos/convoy-auth/better-auth-adapter';
 import { betterAuth } from 'better-auth';
 import { organization, username } from 'better-auth/plugins';
@@ -18,6 +18,13 @@ const options = {
 };
 
 const authFor = createAuthFor((database) => betterAuth({ ...options, database }));
+
+// The port is known only to requests.
+const routedFor = createAuthFor((database) => betterAuth({ ...options, baseURL: undefined, database }));
+
+export const routes = {
+  auth: route.all('/api/auth/*path', (ctx, request) => routedFor(ctx).handler(request)),
+};
 
 const limits = { enabled: true, storage: 'database', window: 600, max: 3 };
 

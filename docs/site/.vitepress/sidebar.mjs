@@ -92,6 +92,7 @@ export const sidebar = [
           { text: '@avvos/convoy/vite', link: '/reference/api/vite' },
           { text: '@avvos/convoy-auth', link: '/reference/api/auth' },
           { text: '@avvos/convoy-auth/authjs', link: '/reference/api/auth-authjs' },
+          { text: '@avvos/convoy-auth/better-auth-adapter', link: '/reference/api/auth-better-auth-adapter' },
         ],
       },
     ],

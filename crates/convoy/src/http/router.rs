@@ -16,7 +16,7 @@ use crate::error::{Code, Failure};
 
 /// The methods that `route.all` takes.
 const ALL_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-/// The paths of Convoy if its base path is `/`.
+/// The paths of Convoy below its base path.
 const OWN_PATHS: [&str; 10] =
     ["/query", "/mutation", "/action", "/subscribe", "/live", "/ws", "/health", "/ready", "/_live", "/openapi.json"];
 /// The page of `convoy dev`.
@@ -113,7 +113,7 @@ impl Routes {
         let mut order = Vec::new();
         for route in routes {
             if let Some(reserved) = reserved_prefix(&route.path, base) {
-                return Err(RoutesError::Reserved { route: describe(route), reserved: reserved.to_owned() });
+                return Err(RoutesError::Reserved { route: describe(route), reserved });
             }
             let path = pattern(&route.path);
             let at_path = by_path.entry(path.clone()).or_insert_with(|| {
@@ -148,11 +148,7 @@ impl Routes {
 impl Router {
     /// Finds what answers a request; `None` if its path is not that of a route.
     pub(super) fn find(&self, head: &Parts, base: &str) -> Option<Found> {
-        let path = head.uri.path();
-        if reserved_prefix(path, base).is_some() {
-            return None;
-        }
-        let found = self.routes.paths.at(path).ok()?;
+        let found = self.routes.at(head.uri.path(), base)?;
         let at_path = found.value;
         let route = match at_path.of(head.method.as_str()) {
             Some(route) => route.clone(),
@@ -167,6 +163,20 @@ impl Router {
         let values = found.params.iter().map(|(_, value)| value.to_owned());
         let params = names(&route.path).map(str::to_owned).zip(values).collect();
         Some(Found::Route(Matched { program: self.program.clone(), route, params }))
+    }
+}
+
+impl Routes {
+    /// The routes of a path.
+    fn at<'a>(&'a self, path: &'a str, base: &str) -> Option<matchit::Match<'a, 'a, &'a PathRoutes>> {
+        if reserved_prefix(path, base).is_some() {
+            return None;
+        }
+        let found = self.paths.at(path).ok()?;
+        // A parameter does not match the base path, so unknown paths below it stay Convoy's.
+        let names_base = || found.value.routes.iter().any(|route| is_under(&route.path, base));
+        let is_free = base.is_empty() || !is_under(path, base) || names_base();
+        is_free.then_some(found)
     }
 }
 
@@ -214,17 +224,20 @@ fn describe(route: &Route) -> String {
     format!("route `{}` of convoy/http.ts ({})", route.name, route.function.name)
 }
 
-/// The prefix of Convoy's own paths that a path is under.
-fn reserved_prefix<'a>(path: &str, base: &'a str) -> Option<&'a str> {
-    let is_under =
-        |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if is_under(DEV_PAGE) {
-        return Some(DEV_PAGE);
+/// The path of Convoy itself that a path is under. Other paths below the base path are free:
+/// `/api/auth/…` may be a route.
+fn reserved_prefix(path: &str, base: &str) -> Option<String> {
+    if is_under(path, DEV_PAGE) {
+        return Some(DEV_PAGE.to_owned());
     }
-    if !base.is_empty() {
-        return is_under(base).then_some(base);
-    }
-    OWN_PATHS.into_iter().find(|own| is_under(own))
+    let below = path.strip_prefix(base)?;
+    let own = OWN_PATHS.into_iter().find(|own| is_under(below, own))?;
+    Some(format!("{base}{own}"))
+}
+
+/// Whether a path is `prefix`, or below it.
+fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The names of the parameters of a path.
@@ -270,7 +283,7 @@ mod tests {
 
     fn answering(routes: &[(&str, &str)], method: &str, path: &str) -> Option<String> {
         let routes = build(routes, "/api").expect("routes");
-        let found = routes.paths.at(path).ok()?;
+        let found = routes.at(path, "/api")?;
         let route = found.value.of(method)?;
         let values = found.params.iter().map(|(_, value)| value);
         let params: Vec<_> = names(&route.path).zip(values).map(|(name, value)| format!(" {name}={value}")).collect();
@@ -314,18 +327,30 @@ mod tests {
 
     #[test]
     fn the_paths_of_convoy_are_reserved() {
-        for path in ["/api", "/api/hook", "/api/:name", "/_convoy", "/_convoy/x"] {
+        for path in ["/api/query", "/api/query/:name", "/api/live/x", "/api/openapi.json", "/_convoy", "/_convoy/x"] {
             let refused = refusal(&[("GET", path)], "/api");
             assert!(
                 refused.starts_with(&format!("The route `route0` of convoy/http.ts (GET {path}) is at")),
                 "{refused}"
             );
         }
-        assert!(build(&[("GET", "/apis"), ("GET", "/:any/x"), ("GET", "/_convoys")], "/api").is_ok());
-        assert!(refusal(&[("GET", "/v1/api/x")], "/v1/api").contains("(/v1/api)"));
-        assert!(build(&[("GET", "/api/x"), ("GET", "/v1/x")], "/v1/api").is_ok());
+        let free = ["/apis", "/:any/x", "/_convoys", "/api/auth/*rest", "/api/queries"];
+        assert!(build(&free.map(|path| ("GET", path)), "/api").is_ok());
+        assert!(refusal(&[("GET", "/v1/api/ws")], "/v1/api").contains("(/v1/api/ws)"));
+        assert!(build(&[("GET", "/api/ws"), ("GET", "/v1/x")], "/v1/api").is_ok());
         assert!(refusal(&[("GET", "/query/:name")], "").contains("(/query)"));
         assert!(build(&[("GET", "/queries")], "").is_ok());
+    }
+
+    #[test]
+    fn paths_below_the_base_path_are_found_by_routes_that_name_it() {
+        let routes = [("ALL", "/api/auth/*rest"), ("GET", "/*page")];
+        let found = |method: &str, path: &str| answering(&routes, method, path).unwrap_or_else(|| "none".into());
+        assert_eq!(found("POST", "/api/auth/sign-in"), "ALL /api/auth/*rest rest=sign-in");
+        assert_eq!(found("GET", "/about"), "GET /*page page=about");
+        for path in ["/api/query/x", "/api/unknown", "/api", "/_convoy"] {
+            assert_eq!(found("GET", path), "none", "{path}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MAX_QUERIES = 100;
 const BY_ID: IndexLayout = { name: 'by_id', fields: ['id'], unique: true };
 
 /** Queries that together return each matching document once; several only without an order. */
-export function scansOf(db: UntypedDb, table: TableLayout, where: Where, sort?: Sort): Query[] {
+export function scansOf(db: Pick<UntypedDb, 'query'>, table: TableLayout, where: Where, sort?: Sort): Query[] {
   const split = sort === undefined ? clauseToSplit(table, where) : null;
   if (split === null) return [scan(db, table, where, sort)];
   const rest = where.all.filter((clause) => clause !== split);
@@ -34,7 +34,7 @@ export function scansOf(db: UntypedDb, table: TableLayout, where: Where, sort?: 
   });
 }
 
-function scan(db: UntypedDb, table: TableLayout, where: Where, sort: Sort | undefined): Query {
+function scan(db: Pick<UntypedDb, 'query'>, table: TableLayout, where: Where, sort: Sort | undefined): Query {
   const chosen = chosenIndex(table, where.all);
   let query: Query = db.query(table.table);
   if (chosen !== null) {

@@ -3,6 +3,7 @@
  * are part of it, in an action each is one, run again on a conflict.
  */
 
+import { cachedReads } from '@avvos/convoy';
 import { sql } from '@avvos/convoy/sql';
 import type { CleanedWhere, CustomAdapter } from 'better-auth/adapters';
 import type { UntypedDb } from './context.js';
@@ -66,7 +67,8 @@ export function createStore(db: UntypedDb, options: StoreOptions): Store {
       const ids = await idsBySql(on, { table: table.table, where, form: idForm, sort, limit, offset });
       return (await on.getMany(ids as never[])).filter((each) => each !== null) as Stored[];
     }
-    const scans = scansOf(on, table, where, sort);
+    // In createContext the session and its user are kept in memory.
+    const scans = scansOf(cachedReads({ db: on }), table, where, sort);
     const [first] = scans;
     if (scans.length === 1 && first !== undefined) {
       const skipped = offset === undefined ? first : first.offset(offset);

@@ -206,21 +206,21 @@ function observedUser<User extends AuthUser>(user: User, record: RecordQuestion)
 /** A frozen copy of `user`, as it was given. */
 function checkedCopy<User extends AuthUser>(user: User): User {
   const problem = problemIn(user, { callsToJSON: false, lossy: null });
-  if (problem !== null) throw invalid(formatPath(['user', ...problem.path]), problem.reason);
-  if (Array.isArray(user) || typeof user !== 'object') throw invalid('user', 'is no object');
-  if (typeof user.id !== 'string' || user.id === '') throw invalid('user.id', 'is no text, or is empty');
+  if (problem !== null) throw problemAt(formatPath(['user', ...problem.path]), problem.reason);
+  if (Array.isArray(user) || typeof user !== 'object') throw problemAt('user', 'is no object');
+  if (typeof user.id !== 'string' || user.id === '') throw problemAt('user.id', 'is no text, or is empty');
   if (user.organization !== undefined && typeof user.organization !== 'string') {
-    throw invalid('user.organization', 'is no text');
+    throw problemAt('user.organization', 'is no text');
   }
   for (const list of ['roles', 'permissions'] as const) {
     const names: unknown = user[list];
     const isList = Array.isArray(names) && names.every((name) => typeof name === 'string');
-    if (names !== undefined && !isList) throw invalid(`user.${list}`, 'is no list of texts');
+    if (names !== undefined && !isList) throw problemAt(`user.${list}`, 'is no list of texts');
   }
   return frozenCopy(user);
 }
 
-function invalid(path: string, reason: string): TypeError {
+function problemAt(path: string, reason: string): TypeError {
   return new TypeError(`createAuth: \`${path}\` ${reason}.`);
 }
 
