@@ -21,8 +21,9 @@ export interface VisibleScan {
   readonly visible: (documents: Document[]) => Promise<(Document | null)[]>;
 }
 
-/** The least number of rows of a statement after the first: rows that are hidden are often many. */
+/** The number of rows that a statement after the first reads at least, and up to which it doubles with each statement. */
 const MIN_BATCH = 100;
+const MAX_BATCH = 1_000;
 
 /** A page with the cursors of its start and of each row. */
 interface PageWithCursors extends Page<Document> {
@@ -100,7 +101,8 @@ export class VisibleRows {
       const atEnd = read.isDone || end !== null;
       if (atEnd || rows.length >= wanted) return { rows, atEnd, start };
       from = read.continueCursor;
-      size = Math.min(Math.max(wanted - rows.length, MIN_BATCH), MAX_PAGE);
+      const more = Math.min(Math.max(2 * size, MIN_BATCH), MAX_BATCH);
+      size = Math.min(Math.max(wanted - rows.length, more), MAX_PAGE);
     }
   }
 }
