@@ -275,6 +275,23 @@ describe('live', () => {
     await session.close();
   });
 
+  it('a query depends only on the part of an index that a range selects', async () => {
+    const step: Step = { do: 'collect', args: [], query: [['query', 'tasks']] };
+    const session = await LiveSession.open({
+      baseUrl: app.baseUrl,
+      token: 'una',
+      queries: [{ id: 1, name: 'read', args: { step } }],
+    });
+    await session.until(() => session.data(1) !== undefined);
+    const before = app.convoy.stats().handlerRuns ?? 0;
+    await insert('tasks', taskOf('ada'));
+    const id = await insert('tasks', taskOf('una'));
+    await session.until(() => JSON.stringify(session.data(1)).includes(id));
+    // Two mutations, and one run of the query.
+    expect(app.convoy.stats().handlerRuns).toBe(before + 3);
+    await session.close();
+  });
+
   it('results of a trusted watch and of users are never each other’s', async () => {
     const id = await insert('notes', { ...noteOf('ada'), team: 'blue' });
     const step: Step = {
