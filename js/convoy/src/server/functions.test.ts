@@ -37,9 +37,10 @@ describe('query and mutation', () => {
       'internal action',
     ]);
     expect(made.every(isConvoyFunction)).toBe(true);
-    const { authed, ...builders } = createFunctionHelpers();
+    const { authed, route, ...builders } = createFunctionHelpers();
     expect(Object.keys(builders)).toHaveLength(6);
     expect(Object.keys(authed)).toEqual(Object.keys(builders));
+    expect(Object.keys(route)).toContain('get');
     expect(() => internalAction({} as never)).toThrow(/^internalAction\(/);
   });
 
