@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use convoy::{Code, RouteExchange, RouteHead};
+use convoy::{Code, Exchange, ExchangeBody, ExchangeHead, RouteExchange, RouteHead};
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -583,5 +583,26 @@ async fn a_route_at_a_path_of_convoy_is_refused_and_the_program_before_stays() {
     assert_eq!(refused.code, Code::InvalidArgs);
     assert!(refused.message.contains("`hook` of convoy/http.ts (POST /api/hook)"), "{refused}");
     assert_eq!(status(&exchange(&app, &request("GET /page", "", "")).await), "200");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_other_servers_reach_routes_but_their_upgrades_do_not() {
+    let db = TestDb::new().await;
+    let functions = Functions::new()
+        .route(("GET", "/*path", json!({})), |ctx, input| async move { whole(&ctx, input.to_string()) });
+    let app = serve(&db, json!({}), functions).await;
+    let begin = |url: &str, body: ExchangeBody| {
+        let (method, url, headers) = ("GET".to_owned(), url.to_owned(), vec!["host".to_owned(), "x".to_owned()]);
+        let head = ExchangeHead { method, url, headers, peer: None, answers_unknown_paths: false };
+        Exchange::begin(&app.engine, head, body)
+    };
+    let none = || ExchangeBody::Whole(Bytes::new());
+    let (head, body) = begin("/chat", none()).expect("a route").respond().await.expect("an answer");
+    assert_eq!((head.status, head.streams), (200, false));
+    assert!(String::from_utf8_lossy(&body).contains("http://x/chat"), "{body:?}");
+    assert!(begin("/chat", ExchangeBody::Upgrade).is_none());
+    assert!(begin("/", none()).is_none());
+    assert!(begin("/api/nothing", none()).is_none());
     app.engine.close().await;
 }
