@@ -47,6 +47,13 @@ export const mirror = query({ input: { tree: Tree }, returns: Tree, handler: (_c
 export const hidden = internalQuery({ handler: () => 'nothing' });
 `;
 
+const ROUTES = `import { route } from './_generated/server';
+export const hook = route.post('/hooks/:provider', async (_ctx, request, { provider }) =>
+  Response.json({ provider, text: await request.text() }),
+);
+export const files = route.all('/files/*path', (_ctx, _request, { path }) => new Response(path));
+`;
+
 /** The program of a user of the document; `@ts-expect-error` fails where it compiles. */
 const CLIENT = `import createClient from 'openapi-fetch';
 import type { components, paths } from './schema.js';
@@ -81,9 +88,18 @@ export async function useApi(baseUrl: string) {
   client.GET('/api/query/notes.search', { params: { query: {} } }).catch(() => {});
   // @ts-expect-error This query does not answer GET.
   client.GET('/api/query/notes.list', {}).catch(() => {});
+  const hooked = await client.POST('/hooks/{provider}', {
+    params: { path: { provider: 'stripe' } },
+    body: 'paid' as never,
+    bodySerializer: String,
+    parseAs: 'text',
+  });
+  const text: string = await client.GET('/files/{path}', { params: { path: { path: 'a' } }, parseAs: 'text' }).then(String);
+  // @ts-expect-error The path has another parameter.
+  client.POST('/hooks/{provider}', { params: { path: { id: 'stripe' } } }).catch(() => {});
   // @ts-expect-error Internal functions are not in the document.
   client.POST('/api/query/notes.hidden', {}).catch(() => {});
-  return { id, notes, code, name, bodies, repeated: again.response.status };
+  return { id, notes, code, name, bodies, repeated: again.response.status, hooked: hooked.response.status, text };
 }
 `;
 
@@ -95,6 +111,7 @@ beforeAll(async () => {
 import { z } from 'zod';
 export default defineSchema({ notes: { body: z.string() } });`,
     'convoy/functions/notes.ts': FUNCTIONS,
+    'convoy/http.ts': ROUTES,
     'client.ts': CLIENT,
     'tsconfig.json': JSON.stringify({
       compilerOptions: {
@@ -130,6 +147,8 @@ test('prints a document that an independent validator accepts, and nothing else'
     '/api/query/notes.list',
     '/api/query/notes.mirror',
     '/api/query/notes.search',
+    '/files/{path}',
+    '/hooks/{provider}',
   ]);
   expect(printed.stdout).not.toContain('hidden');
   expect(printed.stderr).toContain('printed while the module is loaded');
@@ -144,7 +163,7 @@ test('is the same for built code, and is written to a file', async () => {
   expect(built.stdout).toBe(sources.stdout);
   const written = await app.run(['openapi', '--out', 'openapi.json']);
   expect(written).toMatchObject({ code: 0, stdout: '' });
-  expect(written.stderr).toContain('Wrote openapi.json (4 operations)');
+  expect(written.stderr).toContain('Wrote openapi.json (11 operations)');
   expect(await readFile(join(app.root, 'openapi.json'), 'utf8')).toBe(sources.stdout);
 });
 
@@ -166,6 +185,7 @@ test('a client that is generated from it compiles, and calls the server', async 
     name: 'b',
     bodies: ['Buy milk & more?'],
     repeated: 304,
+    hooked: 200,
   });
 }, 120_000);
 

@@ -109,15 +109,17 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
     ([name, table]) => [name, prepareTable(name, table)] as const,
   );
   const byName = new Map(tables);
+  const routes = listRoutes(source.routes);
+  const hasContext = source.createContext !== undefined;
   return {
     functions: [
       ...functions,
       { name: CHECK_NAME, definition: documentCheck(byName) },
       { name: BACKFILL_NAME, definition: defaultBackfill(byName) },
-      { name: OPENAPI_NAME, definition: openApiFunction(functions, source.createContext !== undefined) },
+      { name: OPENAPI_NAME, definition: openApiFunction(functions, { routes, hasContext }) },
       ...(dev ? [{ name: DEV_QUERY_NAME, definition: devQuery(functions, byName) }] : []),
     ],
-    routes: listRoutes(source.routes).map(({ route }) => routeFunction(route)),
+    routes: routes.map(({ route }) => routeFunction(route)),
     named: byNameAndValue(functions),
     tables: byName,
     createContext: contextOf(source),

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { openApiDocument } from '../../server/openapi/document.js';
 import { listFunctions } from '../../server/program.js';
 import { importProgram } from '../../server/program-module.js';
+import { listRoutes } from '../../server/routes.js';
 import { applicationIn } from '../application.js';
 import { runnableCode } from '../code/runnable.js';
 import { count } from '../count.js';
@@ -40,7 +41,7 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
   const { program, config } = await runnableCode(flags, layout, quietTerminal(terminal));
   // Modules may print when they are loaded.
   printToStandardError();
-  const { functions, createContext } = await importProgram(pathToFileURL(program).href);
+  const { functions, createContext, routes } = await importProgram(pathToFileURL(program).href);
   const application = await applicationIn(layout.root);
   const given = typeof config.openapi === 'object' ? config.openapi : {};
   const document = openApiDocument(listFunctions(functions), {
@@ -48,6 +49,7 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
     version: flags.appVersion ?? given.version ?? application.version,
     servers: flags.server ?? given.servers ?? [],
     basePath: config.basePath ?? '/api',
+    routes: listRoutes(routes),
     hasContext: createContext !== undefined,
   });
   const text = `${JSON.stringify(document, null, 2)}\n`;
@@ -58,5 +60,6 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
   }
   const file = path.resolve(cwd, flags.out);
   await writeFile(file, text);
-  terminal.done(`Wrote ${path.relative(cwd, file)} (${count(Object.keys(document.paths).length, 'operation')})`);
+  const operations = Object.values(document.paths).flatMap((methods) => Object.keys(methods as object));
+  terminal.done(`Wrote ${path.relative(cwd, file)} (${count(operations.length, 'operation')})`);
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
 import { defineRef } from '../../schema/index.js';
-import { type AnyConvoyFunction, action, internalQuery, mutation, query } from '../functions.js';
+import { type AnyConvoyFunction, action, createFunctionHelpers, internalQuery, mutation, query } from '../functions.js';
+import { listRoutes } from '../routes.js';
 import { openApiDocument } from './document.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: the parts of a document are read by their paths.
@@ -226,5 +227,46 @@ describe('the schemas', () => {
     );
     const together = { f: query({ input: { one, other }, handler }) };
     expect(() => documentOf(together)).toThrow(/^f: Duplicate schema id "Same"/);
+  });
+});
+
+describe('HTTP routes', () => {
+  const { route } = createFunctionHelpers();
+  const answer = () => new Response();
+  const pathsOf = (routes: object): Part =>
+    documentOf({ 'notes.list': query({ handler }) }, { routes: listRoutes({ ...routes }) }).paths;
+
+  it('have an operation each, with the parameters of their paths', () => {
+    const paths = pathsOf({ hook: route.post('/hooks/:provider/*rest', answer), page: route.get('/', answer) });
+    expect(Object.keys(paths)).toEqual(['/api/query/notes.list', '/', '/hooks/{provider}/{rest}']);
+    const text = { type: 'string' };
+    expect(paths['/hooks/{provider}/{rest}'].post).toMatchObject({
+      operationId: 'route:hook',
+      tags: ['routes'],
+      parameters: [
+        { name: 'provider', in: 'path', required: true, schema: text },
+        { name: 'rest', in: 'path', required: true, description: 'The rest of the path.', schema: text },
+      ],
+      requestBody: { content: { '*/*': {} } },
+    });
+    expect(paths['/'].get).not.toHaveProperty('requestBody');
+  });
+
+  it('of one path are under one template, also if they name its parameters differently', () => {
+    const paths = pathsOf({
+      any: route.all('/files/:any', answer),
+      read: route.get('/files/:id', answer),
+      write: route.put('/files/:name', answer),
+    });
+    expect(Object.keys(paths)).toHaveLength(2);
+    const operations = Object.entries<Part>(paths['/files/{id}']);
+    expect(operations.map(([method, { operationId }]) => [method, operationId]).sort()).toEqual([
+      ['delete', 'route:any:delete'],
+      ['get', 'route:read'],
+      ['patch', 'route:any:patch'],
+      ['post', 'route:any:post'],
+      ['put', 'route:write'],
+    ]);
+    for (const [, { parameters }] of operations) expect(parameters).toMatchObject([{ name: 'id' }]);
   });
 });

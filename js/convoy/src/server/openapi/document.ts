@@ -1,11 +1,13 @@
 /**
- * The OpenAPI 3.1 document of the public functions of a program: one operation for each, with its arguments, its result
- * and the errors of the API. Internal functions are never in it. Pure.
+ * The OpenAPI 3.1 document of a program: one operation for each public function, with its arguments, its result and the
+ * errors of the API, and one for each HTTP route. Internal functions are never in it. Pure.
  */
 
 import { type ConvoyErrorCode, STATUS_OF } from '../../values/errors.js';
 import type { FunctionKind } from '../functions.js';
 import type { NamedFunction } from '../program.js';
+import type { NamedRoute } from '../routes.js';
+import { ROUTES_TAG, routePaths } from './routes.js';
 import { componentName, DocumentSchemas, type JsonSchema } from './schemas.js';
 
 export interface DocumentOptions {
@@ -17,6 +19,8 @@ export interface DocumentOptions {
   readonly servers?: readonly string[];
   /** Where the paths begin (`/api`). */
   readonly basePath?: string;
+  /** The HTTP routes. */
+  readonly routes?: readonly NamedRoute[];
   /** Functions get a context from the request, so a bearer token may identify the caller. */
   readonly hasContext: boolean;
 }
@@ -29,7 +33,7 @@ export interface OpenApiDocument extends JsonSchema {
 
 /** Creates the document. Throws where two schemas have the same `id`. */
 export function openApiDocument(functions: readonly NamedFunction[], options: DocumentOptions): OpenApiDocument {
-  const { title, version, servers = [], basePath = '/api', hasContext } = options;
+  const { title, version, servers = [], basePath = '/api', routes = [], hasContext } = options;
   const schemas = new DocumentSchemas();
   schemas.add(ERROR, errorSchema());
   const listed = functions.filter(({ definition }) => !definition.internal);
@@ -38,8 +42,8 @@ export function openApiDocument(functions: readonly NamedFunction[], options: Do
     info: { title, version },
     ...(servers.length === 0 ? {} : { servers: servers.map((url) => ({ url })) }),
     ...(hasContext ? { security: [{}, { bearer: [] }] } : {}),
-    tags: [...new Set(listed.map(tagOf))].sort().map((name) => ({ name })),
-    paths: functionPaths(listed, basePath, schemas),
+    tags: [...new Set([...listed.map(tagOf), ...routes.map(() => ROUTES_TAG)])].sort().map((name) => ({ name })),
+    paths: { ...functionPaths(listed, basePath, schemas), ...routePaths(routes) },
     components: {
       schemas: schemas.components,
       responses: Object.fromEntries(CODES.map((code) => [code, errorResponse(code)])),

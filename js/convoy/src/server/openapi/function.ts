@@ -7,7 +7,7 @@ import * as z from 'zod';
 import { type AnyConvoyFunction, internalQuery } from '../functions.js';
 import type { FunctionDescription } from '../native.js';
 import type { NamedFunction } from '../program.js';
-import { openApiDocument } from './document.js';
+import { type DocumentOptions, openApiDocument } from './document.js';
 
 /** The name by which the engine knows the function. No user function can have it, since it has a colon and spaces. */
 export const OPENAPI_NAME = 'convoy: OpenAPI document';
@@ -20,13 +20,16 @@ export const OPENAPI_DESCRIPTION: FunctionDescription = {
   transaction: true,
 };
 
-/** Creates the function for a program with these functions. */
-export function openApiFunction(functions: readonly NamedFunction[], hasContext: boolean): AnyConvoyFunction {
+/** Creates the function for a program with these functions and routes. */
+export function openApiFunction(
+  functions: readonly NamedFunction[],
+  { routes, hasContext }: Required<Pick<DocumentOptions, 'routes' | 'hasContext'>>,
+): AnyConvoyFunction {
   return internalQuery({
     input: z.object({
       basePath: z.string(),
       options: z.object({ title: z.string(), version: z.string(), servers: z.array(z.string()) }),
     }),
-    handler: (_ctx, { basePath, options }) => openApiDocument(functions, { ...options, basePath, hasContext }),
+    handler: (_ctx, { basePath, options }) => openApiDocument(functions, { ...options, basePath, routes, hasContext }),
   }) as AnyConvoyFunction;
 }
