@@ -329,11 +329,11 @@ describe('loading', () => {
     createConvoy({ schema, functions: {}, routes, databaseUrl: freshDatabaseUrl(), createDatabase: true, ...options });
 
   test('refuses paths of Convoy and routes that answer the same requests, with their names', async () => {
-    await expect(load({ hook: route.post('/api/hook', ok) })).rejects.toThrow(
-      'The route `hook` of convoy/http.ts (POST /api/hook) is at a path of Convoy itself (/api); choose another path.',
+    await expect(load({ hook: route.post('/api/query/hook', ok) })).rejects.toThrow(
+      'The route `hook` of convoy/http.ts (POST /api/query/hook) is at a path of Convoy itself (/api/query); choose another path.',
     );
     await expect(load({ page: route.get('/_convoy/x', ok) })).rejects.toThrow('(/_convoy)');
-    await expect(load({ hook: route.post('/v1/hook', ok) }, { basePath: '/v1' })).rejects.toThrow('(/v1)');
+    await expect(load({ hook: route.post('/v1/live', ok) }, { basePath: '/v1' })).rejects.toThrow('(/v1/live)');
     await expect(load({ a: route.get('/x/:id', ok), b: route.get('/x/:name', ok) })).rejects.toThrow(
       'The route `a` of convoy/http.ts (GET /x/:id) and the route `b` of convoy/http.ts (GET /x/:name) answer the same ' +
         'requests; remove one, or change its method or path.',

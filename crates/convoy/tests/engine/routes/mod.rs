@@ -253,14 +253,14 @@ async fn a_route_at_a_path_of_convoy_is_refused_and_the_program_before_stays() {
     let program = json!({
         "schema": { "tables": [] },
         "functions": [],
-        "routes": [{ "name": "hook", "method": "POST", "path": "/api/hook" }],
+        "routes": [{ "name": "hook", "method": "POST", "path": "/api/query/hook" }],
         "hasContext": false,
         "sync": true,
     });
     let program = serde_json::from_value(program).expect("a description");
     let refused = app.engine.load(program, Functions::new().host()).await.expect_err("it is refused").to_failure();
     assert_eq!(refused.code, Code::InvalidArgs);
-    assert!(refused.message.contains("`hook` of convoy/http.ts (POST /api/hook)"), "{refused}");
+    assert!(refused.message.contains("`hook` of convoy/http.ts (POST /api/query/hook)"), "{refused}");
     assert_eq!(status(&exchange(&app, &request("GET /page", "", "")).await), "200");
     app.engine.close().await;
 }
