@@ -365,7 +365,7 @@ impl Engine {
 
     fn swap(&self, program: Program, routes: Routes, sync: bool) {
         self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
-        let has_context = program.has_context;
+        let (has_context, schema) = (program.has_context, program.schema.clone());
         let program = Arc::new(program);
         // Before the program, so that no route starts on a host that is retired.
         let router = Router { program: program.clone(), routes };
@@ -378,7 +378,7 @@ impl Engine {
             replaced.push(Arc::downgrade(previous));
         }
         let context_changed = previous.is_some_and(|previous| previous.has_context != has_context);
-        self.read_cache.reloaded();
+        self.read_cache.reloaded(schema);
         self.live.reloaded(context_changed);
     }
 

@@ -5,6 +5,8 @@
 //! - An answer is kept only if the feed reports every write to the tables it was read from.
 //! - No gap: a read registers before its statement is sent, and is compared with every
 //!   change applied since ([`RecentCommits`]).
+//! - Only calls of the loaded program use it: the read sets of one schema have no meaning
+//!   in another.
 //! - An answer is used only while the change log is being read: it is at most
 //!   [`MAX_FEED_AGE`] older than the database. A commit of this process is applied before
 //!   its caller is answered.
@@ -22,6 +24,7 @@ use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead}
 use crate::db::ReadSet;
 use crate::feed::{FeedDemand, FeedUser};
 use crate::invalidation::{ReadIndex, ReaderId, RecentCommits, Sequence};
+use crate::schema::Schema;
 
 /// How long ago the change log may have been read; otherwise the database is asked.
 const MAX_FEED_AGE: Duration = Duration::from_millis(300);
@@ -51,6 +54,8 @@ struct State {
     tracked_tables: HashSet<Arc<str>>,
     /// When an answer was last asked for.
     used_at: Option<Instant>,
+    /// The schema of the loaded program.
+    schema: Option<Arc<Schema>>,
 }
 
 struct Entry {
@@ -87,14 +92,18 @@ impl ReadCache {
             caught_up_at: None,
             tracked_tables: HashSet::new(),
             used_at: None,
+            schema: None,
         };
         ReadCache { state: Mutex::new(state), demand }
     }
 
-    /// The kept answer to an operation.
-    pub(crate) fn get(&self, operation: &str) -> Option<(Used, Arc<Kept>)> {
+    /// The kept answer to an operation of a program with this schema.
+    pub(crate) fn get(&self, operation: &str, schema: &Arc<Schema>) -> Option<(Used, Arc<Kept>)> {
         let now = Instant::now();
         let mut state = self.state.lock();
+        if !state.is_loaded(schema) {
+            return None;
+        }
         if state.used_at.replace(now).is_none() {
             self.demand.set(FeedUser::ReadCache, true);
         }
@@ -122,9 +131,12 @@ impl ReadCache {
         })
     }
 
-    /// Drops all answers, also those being read: the schema has changed.
-    pub(crate) fn reloaded(&self) {
-        self.committed(Changes::Everything, &ChangeSource::Resync);
+    /// Drops all answers, also those being read, since a program with this schema was loaded.
+    pub(crate) fn reloaded(&self, schema: Arc<Schema>) {
+        let mut state = self.state.lock();
+        state.recent.add(&Changes::Everything);
+        state.clear();
+        state.schema = Some(schema);
     }
 
     /// The number of kept answers.
@@ -134,6 +146,10 @@ impl ReadCache {
 }
 
 impl State {
+    fn is_loaded(&self, schema: &Arc<Schema>) -> bool {
+        self.schema.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, schema))
+    }
+
     fn insert(&mut self, operation: &str, kept: Kept) -> ReaderId {
         let now = Instant::now();
         let (id, key): (ReaderId, Arc<str>) = (self.next_id, operation.into());
@@ -190,10 +206,12 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Keeps the answer, unless one of its rows has changed since, or it has no document.
-    pub(crate) fn keep(self, operation: &str, answer: &str, reads: ReadSet) -> Used {
+    /// Keeps the answer for programs with this schema, unless one of its rows has changed
+    /// since, or it has no document.
+    pub(crate) fn keep(self, operation: &str, schema: &Arc<Schema>, answer: &str, reads: ReadSet) -> Used {
         let mut state = self.cache.state.lock();
-        let is_kept = is_document(answer)
+        let is_kept = state.is_loaded(schema)
+            && is_document(answer)
             && answer.len() <= MAX_ANSWER
             && reads.refresh.is_none()
             && reads.is_within(&state.tracked_tables)
@@ -273,7 +291,21 @@ mod tests {
         let cache = ReadCache::new(Arc::default());
         cache.set_tracked_tables(["t".into()].into());
         cache.caught_up(Instant::now());
+        cache.reloaded(schema());
         Arc::new(cache)
+    }
+
+    fn schema() -> Arc<Schema> {
+        let description = serde_json::from_str(r#"{"tables":[]}"#).expect("a description");
+        Arc::new(Schema::parse(description).expect("a schema"))
+    }
+
+    fn loaded(cache: &ReadCache) -> Arc<Schema> {
+        cache.state.lock().schema.clone().expect("a schema")
+    }
+
+    fn keep(cache: &ReadCache, reading: Reading, id: u8, answer: &str, reads: ReadSet) -> Used {
+        reading.keep(&key(id), &loaded(cache), answer, reads)
     }
 
     fn key(id: u8) -> String {
@@ -296,11 +328,11 @@ mod tests {
     }
 
     fn read(cache: &Arc<ReadCache>, id: u8, version: u32) -> Used {
-        cache.begin().keep(&key(id), &document(version), reads("t", id))
+        keep(cache, cache.begin(), id, &document(version), reads("t", id))
     }
 
     fn answer(cache: &ReadCache, id: u8) -> Option<String> {
-        Some(cache.get(&key(id))?.1.answer.clone())
+        Some(cache.get(&key(id), &loaded(cache))?.1.answer.clone())
     }
 
     #[test]
@@ -321,15 +353,32 @@ mod tests {
     fn only_documents_of_tracked_tables_are_kept() {
         let cache = cache();
         for text in [r#"{"ok":null},"#, r#"{"ok":[]},"#, r#"{"error":{"code":"NOT_FOUND"}},"#] {
-            cache.begin().keep(&key(1), text, reads("t", 1));
+            keep(&cache, cache.begin(), 1, text, reads("t", 1));
         }
-        cache.begin().keep(&key(1), &format!(r#"{{"ok":"{}"}},"#, "x".repeat(MAX_ANSWER)), reads("t", 1));
-        cache.begin().keep(&key(1), &document(1), reads("untracked", 1));
-        cache.begin().keep(&key(1), &document(1), ReadSet { everything: true, ..ReadSet::default() });
+        keep(&cache, cache.begin(), 1, &format!(r#"{{"ok":"{}"}},"#, "x".repeat(MAX_ANSWER)), reads("t", 1));
+        keep(&cache, cache.begin(), 1, &document(1), reads("untracked", 1));
+        keep(&cache, cache.begin(), 1, &document(1), ReadSet { everything: true, ..ReadSet::default() });
         assert_eq!(cache.len(), 0);
         read(&cache, 1, 1);
         cache.set_tracked_tables(HashSet::new());
         assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_neither_keeps_nor_uses_answers() {
+        let cache = cache();
+        let old = loaded(&cache);
+        read(&cache, 1, 1);
+        let reading = cache.begin();
+        cache.reloaded(schema());
+        assert_eq!(cache.len(), 0);
+        reading.keep(&key(1), &old, &document(1), reads("t", 1));
+        cache.begin().keep(&key(1), &old, &document(1), reads("t", 1));
+        assert_eq!(cache.len(), 0);
+        // A read that began before the load is of the old code, also if its schema is equal.
+        read(&cache, 1, 2);
+        assert!(cache.get(&key(1), &old).is_none());
+        assert_eq!(answer(&cache, 1), Some(document(2)));
     }
 
     #[test]
@@ -421,7 +470,7 @@ mod tests {
                     Step::Finish => {
                         if let Some(at) = in_flight.iter().position(|(.., seen)| seen.is_some()) {
                             let (id, reading, seen) = in_flight.remove(at);
-                            reading.keep(&key(id), &document(seen.unwrap_or_default()), reads("t", id));
+                            keep(&cache, reading, id, &document(seen.unwrap_or_default()), reads("t", id));
                         }
                     }
                     Step::Get(id) => {

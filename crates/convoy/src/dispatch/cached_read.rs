@@ -46,7 +46,7 @@ async fn read_one<S: Strategy>(
     out: &mut String,
 ) -> Result<(), Stop> {
     let inner = &scope.dispatcher.inner;
-    let kept = inner.read_cache.get(key).filter(|_| !scope.request.uncached);
+    let kept = inner.read_cache.get(key, &scope.program.schema).filter(|_| !scope.request.uncached);
     if let Some((hit, kept)) = kept {
         out.push_str(&kept.answer);
         strategy.add_reads(&kept.reads);
@@ -60,6 +60,6 @@ async fn read_one<S: Strategy>(
     executor.run(&mut Access::Reading(&inner.postgres), read, out).await.map_err(|error| scope.stop(error))?;
     let reads = executor.take_reads();
     strategy.add_reads(&reads);
-    used.push(reading.keep(key, &out[start..], reads));
+    used.push(reading.keep(key, &scope.program.schema, &out[start..], reads));
     Ok(())
 }
