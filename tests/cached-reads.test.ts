@@ -46,6 +46,13 @@ const functions = {
   notes: authed.query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   add: authed.mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
   act: authed.action({ handler: (ctx) => ctx.auth.user.id }),
+  /** Reads the session and ends later, so that calls overlap. */
+  touch: authed.mutation({
+    handler: async (ctx) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return ctx.auth.user.id;
+    },
+  }),
   slow: authed.mutation({
     handler: async (ctx) => {
       await gate();
@@ -82,6 +89,7 @@ const isAdmin = makeQueryRef<None, boolean>('isAdmin');
 const notes = makeQueryRef<None, string[]>('notes');
 const add = makeMutationRef<{ text: string }, string>('add');
 const slow = makeMutationRef<None, null>('slow');
+const touch = makeMutationRef<None, string>('touch');
 const act = makeActionRef<None, string>('act');
 const inHandler = makeQueryRef<None, unknown>('inHandler');
 const signIn = makeMutationRef<{ name: string; token: string }, string>('signIn');
@@ -110,6 +118,7 @@ afterEach(async () => {
 });
 
 interface Served {
+  readonly databaseUrl: string;
   readonly convoy: Convoy;
   readonly proxy: RecordingProxy;
   readonly sql: pg.Client;
@@ -135,7 +144,7 @@ async function served(databaseUrl = freshDatabaseUrl()): Promise<Served> {
     ending.push(() => client.close());
     return client;
   };
-  return { convoy, proxy, sql, clientOf, close };
+  return { databaseUrl, convoy, proxy, sql, clientOf, close };
 }
 
 /** Calls `me` until it takes no statement: the session is then kept in memory. */
@@ -252,6 +261,21 @@ describe('a session kept in memory', () => {
     release();
     await expect(call).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
     expect(await app.sql.query('select from notes')).toMatchObject({ rowCount: 0 });
+  });
+
+  it('that many mutations share does not stop any of them', async () => {
+    const app = await served();
+    await app.convoy.mutation(signIn, { name: 'Ann', token: 'ann-1' }, TRUSTED);
+    // A log that is not read makes every call look the session up, in turn with the others.
+    const blocker = new pg.Client(app.databaseUrl);
+    await blocker.connect();
+    await blocker.query('begin; lock table _convoy.changes in access exclusive mode');
+    const before = app.convoy.stats().handlerRuns ?? 0;
+    const blocked = Promise.all(Array.from({ length: 40 }, () => app.clientOf('ann-1').mutation(touch, {})));
+    expect(await blocked).toHaveLength(40);
+    await blocker.query('rollback');
+    await blocker.end();
+    expect((app.convoy.stats().handlerRuns ?? 0) - before).toBe(40);
   });
 
   it('is asked for again if another server has told the client of a later change', async () => {

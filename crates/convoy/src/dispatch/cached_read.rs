@@ -3,6 +3,8 @@
 //!
 //! [`ReadCache`]: crate::read_cache::ReadCache
 
+use std::sync::Arc;
+
 use super::drive::{Stop, Strategy};
 use super::scope::CallScope;
 use crate::db::{Access, Budget, Executor, TxCache};
@@ -11,12 +13,12 @@ use crate::op::Op;
 use crate::read_cache::Used;
 
 /// Answers operations, each by the cache or by `strategy`, in their order. `used` receives
-/// the reads that do not belong to the transaction of the run.
+/// the reads that a mutation depends on, and that do not belong to its transaction.
 pub(super) async fn answer<S: Strategy>(
     scope: &CallScope,
     strategy: &mut S,
     mut ops: &mut [Result<Op, Failure>],
-    used: &mut Vec<Used>,
+    mut used: Option<&mut Vec<Used>>,
     out: &mut String,
 ) -> Result<(), Stop> {
     while !ops.is_empty() {
@@ -28,7 +30,7 @@ pub(super) async fn answer<S: Strategy>(
         if cached {
             for op in group {
                 if let Ok(Op::Cached { key, read }) = op {
-                    read_one(scope, strategy, (key, read), used, out).await?;
+                    read_one(scope, strategy, (key, read), used.as_deref_mut(), out).await?;
                 }
             }
         } else {
@@ -42,24 +44,31 @@ async fn read_one<S: Strategy>(
     scope: &CallScope,
     strategy: &mut S,
     (key, read): (&str, &[Result<Op, Failure>; 1]),
-    used: &mut Vec<Used>,
+    used: Option<&mut Vec<Used>>,
     out: &mut String,
 ) -> Result<(), Stop> {
-    let inner = &scope.dispatcher.inner;
-    let kept = inner.read_cache.get(key, &scope.program.schema).filter(|_| !scope.request.uncached);
-    if let Some((hit, kept)) = kept {
+    let (inner, schema) = (&scope.dispatcher.inner, &scope.program.schema);
+    let cache = &inner.read_cache;
+    // Before the answer is looked up or read, so that no change in between is missed.
+    let reading = used.is_some().then(|| cache.begin());
+    if let Some(kept) = cache.get(key, schema).filter(|_| !scope.request.uncached) {
         out.push_str(&kept.answer);
         strategy.add_reads(&kept.reads);
-        used.push(hit);
+        if let (Some(used), Some(reading)) = (used, reading) {
+            used.push(reading.follow(schema, kept.reads.clone()));
+        }
         return Ok(());
     }
-    let reading = inner.read_cache.begin();
+    let reading = reading.unwrap_or_else(|| cache.begin());
     let budget = Budget::new(inner.limits.max_documents_read, 0);
     let mut executor = Executor::new(inner.node, budget, TxCache::none());
     let start = out.len();
     executor.run(&mut Access::Reading(&inner.postgres), read, out).await.map_err(|error| scope.stop(error))?;
-    let reads = executor.take_reads();
+    let reads = Arc::new(executor.take_reads());
     strategy.add_reads(&reads);
-    used.push(reading.keep(key, &scope.program.schema, &out[start..], reads));
+    reading.keep(key, schema, &out[start..], &reads);
+    if let Some(used) = used {
+        used.push(reading.follow(schema, reads));
+    }
     Ok(())
 }

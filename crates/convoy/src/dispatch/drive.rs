@@ -99,14 +99,12 @@ async fn answer_all<S: Strategy>(
             Op::parse_batch(&text, &scope.program.schema).map_err(|error| Stop::Failed(broken_protocol(&error)))?;
         let mut answers = String::with_capacity(1_024);
         answers.push('[');
-        let answering = cached_read::answer(scope, strategy, &mut ops, &mut used, &mut answers);
+        // Other runs have no commit to stop.
+        let used = is_mutation.then_some(&mut used);
+        let answering = cached_read::answer(scope, strategy, &mut ops, used, &mut answers);
         match tokio::time::timeout_at(scope.operation_deadline(), answering).await {
             Ok(answered) => answered?,
             Err(_elapsed) => return Err(Stop::Broken(timed_out())),
-        }
-        if !is_mutation {
-            // Other runs have no commit to stop.
-            used.clear();
         }
         if answers.ends_with(',') {
             answers.pop();
