@@ -82,7 +82,11 @@ async function serveForProduction(): Promise<string> {
   await run(process.execPath, [vite, 'build', '--outDir', pages], options);
   await run(process.execPath, [convoy, 'build', '--out', code], options);
   await run(process.execPath, [convoy, 'migrate', '--build', code], options);
-  await start([convoy, 'start', '--build', code, '--host', '127.0.0.1', '--port', port, '--static', pages], env, /serves http/);
+  await start(
+    [convoy, 'start', '--build', code, '--host', '127.0.0.1', '--port', port, '--static', pages],
+    env,
+    /serves http/,
+  );
   return address;
 }
 
@@ -124,7 +128,10 @@ async function addNote(page: Page, text: string): Promise<void> {
 const hasNote = (page: Page, text: string) => page.getByTestId('note').filter({ hasText: text }).waitFor();
 
 async function hasSessions(page: Page, count: number): Promise<void> {
-  await page.getByTestId('session').nth(count - 1).waitFor();
+  await page
+    .getByTestId('session')
+    .nth(count - 1)
+    .waitFor();
   expect(await page.getByTestId('session').count()).toBe(count);
 }
 
@@ -217,6 +224,8 @@ test('on one port, a provider of OpenID Connect signs a new user in', async () =
   await press(page, 'Sign in with Lighthouse');
   await isSignedIn(page, 'Grace Hopper');
   await page.getByText('grace@example.com').waitFor();
+  // The address of the client is that of its connection.
+  await page.getByTestId('session').filter({ hasText: '127.0.0.1' }).waitFor();
   await addNote(page, 'Trim the lamp');
   await hasNote(page, 'Trim the lamp');
 

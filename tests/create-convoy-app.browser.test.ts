@@ -296,6 +296,21 @@ test(
 );
 
 test(
+  'the example auth is complete outside of the repository',
+  async () => {
+    const app = await scaffold(packages, 'my-accounts', ['--example', 'auth']);
+    expect(await app.checkTypes()).toBe('');
+    const env = { DATABASE_URL: freshDatabaseUrl() };
+    const dev = app.start('npm', ['run', 'dev', '--', '--port', await freePort(), '--strictPort'], env);
+    const page = await (await browser.newContext()).newPage();
+    await page.goto((await dev.prints(/Local:\s+(\S+)/))[1] ?? '');
+    await page.getByRole('button', { name: 'Sign in with a passkey' }).waitFor();
+    await app.stop();
+  },
+  INSTALL_MS,
+);
+
+test(
   'the example vite-ssr is complete outside of the repository',
   async () => {
     const app = await scaffold(packages, 'my-ssr', ['--example', 'vite-ssr']);

@@ -82,7 +82,9 @@ export async function startOidcProvider(person: OidcPerson): Promise<OidcProvide
     const code = form.get('code') ?? '';
     const grant = grants.get(code);
     grants.delete(code);
-    const challenge = createHash('sha256').update(form.get('code_verifier') ?? '').digest('base64url');
+    const challenge = createHash('sha256')
+      .update(form.get('code_verifier') ?? '')
+      .digest('base64url');
     if (grant?.redirectUri !== form.get('redirect_uri') || grant?.challenge !== challenge) {
       return refusal(400, 'invalid_grant');
     }

@@ -17,13 +17,15 @@ const addon = process.env.CONVOY_NATIVE_PATH ?? join(root, 'npm', platformTag(cu
 export interface Packages {
   /** The tarball of `@avvos/convoy`. */
   readonly convoy: string;
+  /** The tarball of `@avvos/convoy-auth`. */
+  readonly auth: string;
   /** The installed program `create-convoy-app`. */
   readonly program: string;
   readonly folder: string;
   remove(): Promise<void>;
 }
 
-/** Packs both packages as they would be published, and installs `create-convoy-app` from its tarball. */
+/** Packs the packages as they would be published, and installs `create-convoy-app` from its tarball. */
 export async function packPackages(): Promise<Packages> {
   const folder = await mkdtemp(join(tmpdir(), 'convoy-packed-'));
   const pack = async (name: string) => {
@@ -34,19 +36,22 @@ export async function packPackages(): Promise<Packages> {
     if (file === undefined) throw new Error(`npm pack printed no file name:\n${stdout}`);
     return join(folder, file.filename);
   };
-  const [convoy, create] = [await pack('convoy'), await pack('create-convoy-app')];
+  const [convoy, auth] = [await pack('convoy'), await pack('convoy-auth')];
+  const create = await pack('create-convoy-app');
   await writeFile(join(folder, 'package.json'), '{ "private": true }');
   await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', create], { cwd: folder });
   const program = join(folder, 'node_modules', '.bin', 'create-convoy-app');
-  return { convoy, program, folder, remove: () => rm(folder, { recursive: true }) };
+  return { convoy, auth, program, folder, remove: () => rm(folder, { recursive: true }) };
 }
 
-/** Creates a project, puts the packed `@avvos/convoy` into it, installs, and checks its types. */
+/** Creates a project, puts the packed packages into it, installs, and checks its types. */
 export async function scaffold(packages: Packages, name: string, flags: readonly string[]): Promise<ScaffoldedApp> {
   const made = await run(packages.program, [name, '--no-install', ...flags], { cwd: packages.folder });
   const app = new ScaffoldedApp(join(packages.folder, name), made.stdout);
   const manifest = JSON.parse(await app.read('package.json')) as { dependencies: Record<string, string> };
-  manifest.dependencies['@avvos/convoy'] = `file:${packages.convoy}`;
+  const { dependencies } = manifest;
+  dependencies['@avvos/convoy'] = `file:${packages.convoy}`;
+  if (dependencies['@avvos/convoy-auth'] !== undefined) dependencies['@avvos/convoy-auth'] = `file:${packages.auth}`;
   await app.write('package.json', JSON.stringify(manifest, null, 2));
   await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline'], { cwd: app.folder });
   return app;

@@ -5,7 +5,7 @@ import path from 'node:path';
 
 const here = path.join(import.meta.dirname, '..');
 const copy = path.join(here, 'examples');
-const local = ['node_modules', 'dist', '.convoy'];
+const local = ['node_modules', 'dist', '.convoy', 'convoy-build'];
 
 await rm(copy, { recursive: true, force: true });
 if (process.argv[2] === 'copy') {

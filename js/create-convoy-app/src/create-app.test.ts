@@ -97,6 +97,13 @@ describe('a project', () => {
     expect(existsSync(path.join(cwd, 'talk/node_modules'))).toBe(false);
   });
 
+  test('has all packages of Convoy in one version', async () => {
+    await create({ folder: 'accounts', example: 'auth' });
+    const { dependencies } = JSON.parse(read('accounts/package.json'));
+    expect(dependencies['@avvos/convoy']).toMatch(/^\^\d/);
+    expect(dependencies['@avvos/convoy-auth']).toBe(dependencies['@avvos/convoy']);
+  });
+
   test('has a repository with one commit and no changes', async () => {
     await create({ git: true });
     const git = async (...args: string[]) =>

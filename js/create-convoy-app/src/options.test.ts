@@ -52,7 +52,7 @@ describe('an error says what there is', () => {
     [['--templte', 'node'], /unknown option '--templte'\n\(Did you mean --template\?\)/],
     [['--template', 'angular'], /'angular' is invalid\. Allowed choices are react-vite, nextjs, express, node/],
     [['--package-manager', 'cargo'], /Allowed choices are npm, pnpm, yarn, bun/],
-    [['--example', 'shop'], /Allowed choices are chat/],
+    [['--example', 'shop'], /Allowed choices are auth, chat/],
     [['one', 'two'], /too many arguments/],
   ])('%j', (args, message) => {
     const { printed, exitCode } = parse(...args);
@@ -70,6 +70,6 @@ test('help lists the templates and examples', () => {
   const { printed, exitCode } = parse('--help');
   expect(exitCode).toBe(0);
   expect(printed).toMatch(
-    /Templates:\n {2}react-vite +React and Vite\n {2}nextjs +Next\.js\n {2}express +Express\n {2}node +Node\n\nExamples: chat/,
+    /Templates:\n {2}react-vite +React and Vite\n {2}nextjs +Next\.js\n {2}express +Express\n {2}node +Node\n\nExamples: auth, chat/,
   );
 });

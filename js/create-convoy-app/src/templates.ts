@@ -19,7 +19,7 @@ export const DEFAULT_TEMPLATE: TemplateName = 'react-vite';
 const packageFolder = fileURLToPath(new URL('..', import.meta.url));
 
 /** Contents of a project that are not part of it. */
-const LOCAL = ['node_modules', 'dist', '.next', 'next-env.d.ts', '.convoy'];
+const LOCAL = ['node_modules', 'dist', '.next', 'next-env.d.ts', '.convoy', 'convoy-build'];
 
 /** In the published package the examples are copied beside the templates; in the repository they are at its root. */
 const examplesFolder = [path.join(packageFolder, 'examples'), path.join(packageFolder, '../../examples')].find((each) =>

@@ -77,10 +77,14 @@ interface Manifest {
   dependencies?: Record<string, string>;
 }
 
-/** Both packages are published together, with one version. */
+/** The packages that are published together with this one, with one version. */
+const PUBLISHED_TOGETHER = ['@avvos/convoy', '@avvos/convoy-auth'];
+
 function adaptedManifest(text: string, name: string): string {
   const manifest = JSON.parse(text) as Manifest;
   manifest.name = name;
-  if (manifest.dependencies?.['@avvos/convoy'] !== undefined) manifest.dependencies['@avvos/convoy'] = `^${version}`;
+  for (const each of PUBLISHED_TOGETHER) {
+    if (manifest.dependencies?.[each] !== undefined) manifest.dependencies[each] = `^${version}`;
+  }
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }

@@ -13,7 +13,13 @@ export const mine = authed.query({
     const now = ctx.now(60_000);
     return sessions
       .filter(({ expiresAt }) => expiresAt > now)
-      .map(({ id, userAgent, createdAt }) => ({ id, userAgent, createdAt, isCurrent: id === sessionId }));
+      .map(({ id, userAgent, ipAddress, createdAt }) => ({
+        id,
+        userAgent,
+        ipAddress,
+        createdAt,
+        isCurrent: id === sessionId,
+      }));
   },
 });
 

@@ -10,10 +10,7 @@ export function Notes() {
     <section className="notes" aria-labelledby="notes-title">
       <h2 id="notes-title">Notes</h2>
       <p className="hint">Write one here, and watch it appear in the other browsers where you are signed in.</p>
-      <form
-        className="composer"
-        action={(form) => void add({ text: String(form.get('text')) })}
-      >
+      <form className="composer" action={(form) => void add({ text: String(form.get('text')) })}>
         <input name="text" aria-label="New note" placeholder="What should not be forgotten?" maxLength={500} required />
         <button type="submit" className="primary">
           Add

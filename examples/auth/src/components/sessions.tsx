@@ -13,14 +13,14 @@ export function Sessions() {
   const { problem, isRunning, run } = useAttempt();
   return (
     <section aria-labelledby="sessions-title">
-      <h2 id="sessions-title">Signed in</h2>
+      <h2 id="sessions-title">Where you are signed in</h2>
       <ul>
-        {sessions?.map(({ id, userAgent, createdAt, isCurrent }) => (
+        {sessions?.map(({ id, userAgent, ipAddress, createdAt, isCurrent }) => (
           <li key={id} data-testid="session">
             <span>
               {deviceOf(userAgent)}
               {isCurrent && <em>this browser</em>}
-              <small>{time.format(createdAt)}</small>
+              <small>{[time.format(createdAt), ipAddress].filter(Boolean).join(' · ')}</small>
             </span>
             {!isCurrent && (
               <button type="button" className="quiet" onClick={() => void end({ id })}>
