@@ -186,7 +186,7 @@ describe('convoy start', () => {
     const pid = server.process.pid;
     expect(server.stdout).toMatch(
       new RegExp(
-        `^convoy: 0\\.1\\.0 serves http://0\\.0\\.0\\.0:\\d+/api \\(7 functions, ${cores} workers?, process ${pid}\\)\\n$`,
+        `^convoy: 0\\.1\\.0 serves http://0\\.0\\.0\\.0:\\d+/api \\(8 functions, ${cores} workers?, process ${pid}\\)\\n$`,
       ),
     );
     expect(await call(url, 'mutation/notes.crash')).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
@@ -237,6 +237,20 @@ export const slow = route.get('/slow', () => {
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/from-config$/);
     const response = await fetch(`${url}/health`, { headers: { origin: 'https://app.example' } });
     expect(response.headers.get('access-control-allow-origin')).toBe('https://app.example');
+  });
+
+  test('functions see NODE_ENV as production, unless it has another value', async () => {
+    await app.write({
+      'convoy/functions/mode.ts': `import { query } from '../_generated/server';
+export const get = query({ handler: () => process.env.NODE_ENV ?? null });`,
+    });
+    await build();
+    expect((await app.run(['migrate'])).code).toBe(0);
+    const seen = [undefined, 'staging'].map(async (NODE_ENV) => {
+      const { url } = await app.serve({ env: { NODE_ENV } });
+      return (await call(url, 'query/mode.get')).data;
+    });
+    expect(await Promise.all(seen)).toEqual(['production', 'staging']);
   });
 
   test('finishes calls in flight on SIGTERM, and rejects new ones', async () => {

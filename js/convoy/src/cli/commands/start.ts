@@ -42,6 +42,8 @@ async function serveUntilSignal(
   const signalled = listenForSignals();
   const layout = layoutOf(flags, cwd);
   loadEnvFiles(layout.root, cwd);
+  // Libraries are careful only if they know: Better Auth then refuses its default secret, and limits sign-ins.
+  process.env.NODE_ENV ??= 'production';
   const options = startOptionsOf(flags, process.env);
   const code = await builtCode(flags, layout);
   await expectFreePort(options);
