@@ -18,6 +18,8 @@ const root = join(import.meta.dirname, '..');
 const example = join(root, 'examples', 'auth');
 const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
 const convoy = join(root, 'js', 'convoy', 'bin', 'convoy.mjs');
+/** Without `NODE_ENV`, which is `test` here, as in the terminal of a user. */
+const { NODE_ENV: _test, ...inherited } = process.env;
 const password = 'correct horse battery staple';
 
 const processes: ChildProcess[] = [];
@@ -36,7 +38,7 @@ async function freePort(): Promise<string> {
 
 /** Starts a program; resolves once its output matches `ready`. */
 async function start(args: string[], env: Record<string, string>, ready: RegExp): Promise<void> {
-  const child = spawn(process.execPath, args, { cwd: example, env: { ...process.env, NO_COLOR: '1', ...env } });
+  const child = spawn(process.execPath, args, { cwd: example, env: { ...inherited, NO_COLOR: '1', ...env } });
   processes.push(child);
   let printed = '';
   return new Promise((resolve, reject) => {
@@ -78,7 +80,7 @@ async function serveForProduction(): Promise<string> {
   const folder = await mkdtemp(join(example, 'node_modules', '.built-'));
   folders.push(folder);
   const [pages, code] = [join(folder, 'dist'), join(folder, 'code')];
-  const options = { cwd: example, env: { ...process.env, ...env } };
+  const options = { cwd: example, env: { ...inherited, ...env } };
   await run(process.execPath, [vite, 'build', '--outDir', pages], options);
   await run(process.execPath, [convoy, 'build', '--out', code], options);
   await run(process.execPath, [convoy, 'migrate', '--build', code], options);
@@ -220,7 +222,8 @@ test('passwords and passkeys sign in; notes are live in two browsers; signing ou
 });
 
 test('on one port, a provider of OpenID Connect signs a new user in', async () => {
-  const page = await open(await serveForProduction());
+  const address = await serveForProduction();
+  const page = await open(address);
   await press(page, 'Sign in with Lighthouse');
   await isSignedIn(page, 'Grace Hopper');
   await page.getByText('grace@example.com').waitFor();
@@ -233,4 +236,15 @@ test('on one port, a provider of OpenID Connect signs a new user in', async () =
   await isSignedOut(page);
   await press(page, 'Sign in with Lighthouse');
   await hasNote(page, 'Trim the lamp');
+
+  // Passwords cannot be guessed any faster by someone who claims to have many addresses.
+  const guess = async (n: number) => {
+    const response = await fetch(`${address}/api/auth/sign-in/email`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', origin: address, 'x-forwarded-for': `192.0.2.${n}` },
+      body: JSON.stringify({ email: 'grace@example.com', password }),
+    });
+    return response.status;
+  };
+  expect([await guess(1), await guess(2), await guess(3), await guess(4)]).toEqual([401, 401, 401, 429]);
 });
