@@ -9,6 +9,7 @@ interface Answer {
 export interface Attempt {
   readonly problem: string | null;
   readonly isRunning: boolean;
+  readonly forget: () => void;
   /** Resolves to whether it succeeded. */
   readonly run: (call: () => Promise<Answer>) => Promise<boolean>;
 }
@@ -27,5 +28,5 @@ export function useAttempt(initial: string | null = null): Attempt {
     else client.refreshAuth();
     return error === null;
   };
-  return { problem, isRunning, run };
+  return { problem, isRunning, forget: () => setProblem(null), run };
 }

@@ -12,7 +12,7 @@ interface Props {
 
 export function SignIn({ providers, hasEnded }: Props) {
   const [isNew, setNew] = useState(false);
-  const { problem, isRunning, run } = useAttempt(refusalInAddress());
+  const { problem, isRunning, forget, run } = useAttempt(refusalInAddress());
 
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
@@ -22,6 +22,10 @@ export function SignIn({ providers, hasEnded }: Props) {
     void run(() =>
       isNew ? authClient.signUp.email({ ...account, name: text('name') }) : authClient.signIn.email(account),
     );
+  };
+  const change = () => {
+    forget();
+    setNew(!isNew);
   };
   const withProvider = (provider: string) =>
     run(() => authClient.signIn.social({ provider, callbackURL: '/', errorCallbackURL: '/' }));
@@ -87,7 +91,7 @@ export function SignIn({ providers, hasEnded }: Props) {
         )}
         <p className="fine">
           {isNew ? 'You have an account?' : 'No account yet?'}{' '}
-          <button type="button" className="link" onClick={() => setNew(!isNew)}>
+          <button type="button" className="link" onClick={change}>
             {isNew ? 'Sign in instead' : 'Create one'}
           </button>
         </p>
