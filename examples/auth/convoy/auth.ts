@@ -10,7 +10,7 @@ export const ADDRESS_HEADER = 'x-client-address';
 
 export const authOptions = {
   // Behind a name of its own, an application has one address. Without it, this is a computer of a developer.
-  baseURL: process.env.BETTER_AUTH_URL ?? { allowedHosts: ['localhost:*'] },
+  baseURL: process.env.BETTER_AUTH_URL ?? { allowedHosts: ['localhost:*', '127.0.0.1:*'] },
   emailAndPassword: { enabled: true },
   session: { deferSessionRefresh: true },
   account: { encryptOAuthTokens: true },
