@@ -35,12 +35,12 @@ function createInstance() {
 }
 
 /** Signs up; returns the cookies as a browser sends them, and the token for a native app. */
-async function signUp(instance: { handler(request: Request): Promise<Response> }) {
+async function signUp(instance: { handler(request: Request): Promise<Response> }, fields: object = {}) {
   const response = await instance.handler(
     new Request('http://localhost:3000/api/auth/sign-up/email', {
       method: 'POST',
       headers: { 'content-type': 'application/json', origin: 'http://localhost:3000' },
-      body: JSON.stringify({ name: 'A. User', email: 'a@example.com', password: 'correct horse battery' }),
+      body: JSON.stringify({ name: 'A. User', email: 'a@example.com', password: 'correct horse battery', ...fields }),
     }),
   );
   expect(response.status).toBe(200);
@@ -119,6 +119,74 @@ describe('a session', () => {
     expect(auth.user?.roles).toEqual(['admin', 'editor']);
     expect([auth.can('editor'), auth.can('owner')]).toEqual([true, false]);
   });
+});
+
+describe('what a user has chosen is no right', () => {
+  /** Signs up with fields that the user may set, and may set others of the session. */
+  async function signedUp(plugins: Parameters<typeof createBetterAuth>[0]['plugins'] = []) {
+    const text = { type: 'string', required: false } as const;
+    const texts = { type: 'string[]', required: false } as const;
+    const instance = createBetterAuth({
+      secret,
+      baseURL: 'http://localhost:3000',
+      database: memoryAdapter({ user: [], session: [], account: [], verification: [], member: [], organization: [] }),
+      emailAndPassword: { enabled: true },
+      user: {
+        additionalFields: { organization: text, roles: texts, permissions: texts, role: text, impersonator: text },
+      },
+      session: { additionalFields: { activeOrganizationId: text, impersonatedBy: text } },
+      plugins: plugins ?? [],
+    });
+    const chosen = { organization: 'victim', roles: ['admin'], permissions: ['billing'], impersonator: 'x' };
+    const isAdminPlugin = plugins?.some(({ id }) => id === 'admin');
+    const { cookie } = await signUp(instance, { ...chosen, ...(isAdminPlugin ? {} : { role: 'admin' }) });
+    const update = async (body: object) => {
+      const response = await instance.handler(
+        new Request('http://localhost:3000/api/auth/update-session', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', origin: 'http://localhost:3000', cookie },
+          body: JSON.stringify(body),
+        }),
+      );
+      return response.status;
+    };
+    const userNow = async () => (await betterAuth(instance).context({ headers: { cookie } }, undefined)).auth.require();
+    return { update, userNow };
+  }
+
+  test('in fields of the user', async () => {
+    const user = await (await signedUp()).userNow();
+    expect(user).toMatchObject({ email: 'a@example.com', role: 'admin' });
+    for (const name of ['organization', 'roles', 'permissions', 'impersonator']) expect(user).not.toHaveProperty(name);
+  });
+
+  test('in fields of the session', async () => {
+    const { update, userNow } = await signedUp();
+    expect(await update({ activeOrganizationId: 'victim', impersonatedBy: 'root' })).toBe(200);
+    const user = await userNow();
+    for (const name of ['organization', 'impersonator']) expect(user).not.toHaveProperty(name);
+  });
+
+  test('beside the plugins that store the rights', async () => {
+    const { update, userNow } = await signedUp([organization(), admin()]);
+    expect(await update({ activeOrganizationId: 'victim' })).toBe(400);
+    const user = await userNow();
+    expect(user.roles).toEqual(['user']);
+    for (const name of ['organization', 'permissions', 'impersonator']) expect(user).not.toHaveProperty(name);
+  });
+});
+
+test('a field `role` that only the server sets counts as roles', async () => {
+  const instance = createBetterAuth({
+    secret,
+    baseURL: 'http://localhost:3000',
+    database: memoryAdapter({ user: [], session: [], account: [], verification: [] }),
+    emailAndPassword: { enabled: true },
+    user: { additionalFields: { role: { type: 'string', defaultValue: 'editor', input: false } } },
+  });
+  const { cookie } = await signUp(instance);
+  const { auth } = await betterAuth(instance).context({ headers: { cookie } }, undefined);
+  expect(auth.user?.roles).toEqual(['editor']);
 });
 
 test('the type of the user is that of the instance', async () => {

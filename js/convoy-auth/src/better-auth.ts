@@ -30,10 +30,16 @@ export type BetterAuthSession<Instance extends BetterAuthInstance> = Instance['$
 
 /**
  * The user of a session: the record of the user with dates in milliseconds, and the organization and roles that plugins
- * store.
+ * store. Fields of the record that have the name of one of these members are left out.
  */
-export type BetterAuthUser<Instance extends BetterAuthInstance> = PlainData<BetterAuthSession<Instance>['user']> &
-  AuthUser;
+export type BetterAuthUser<Instance extends BetterAuthInstance> = Omit<
+  PlainData<BetterAuthSession<Instance>['user']>,
+  SetByAdapter
+> &
+  AuthUser & {
+    /** The user who impersonates this one. */
+    readonly impersonator?: string;
+  };
 
 /** The options of `betterAuth`. */
 export interface BetterAuthOptions<Instance extends BetterAuthInstance, User extends AuthUser> {
@@ -45,7 +51,8 @@ export interface BetterAuthOptions<Instance extends BetterAuthInstance, User ext
 
 /**
  * Accepts sessions of Better Auth. `organization` is the active organization of the plugin `organization`, `roles` are
- * those of the plugin `admin`. Without a session, or with one that has ended, the caller is not signed in.
+ * those of the plugin `admin`, or of a field `role` with `input: false`. Without a session, or with one that has ended, the
+ * caller is not signed in.
  *
  * @example
  * export const auth = betterAuth(betterAuthInstance);
@@ -73,7 +80,7 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
       const found = await readSession(instance, { headers, query });
       // Also for an unknown bearer token, which may be of another adapter; if no other accepts it, the request is refused.
       if (found === null) return null;
-      return { user: userOf(found, userIn<Instance>(found)), expiresAt: expiryOf(found) };
+      return { user: userOf(found, userIn(instance, found)), expiresAt: expiryOf(found) };
     },
   });
 }
@@ -112,19 +119,45 @@ function expiryOf({ session }: { readonly session: object }): number {
   return time;
 }
 
-function userIn<Instance extends BetterAuthInstance>(found: BetterAuthSession<Instance>): BetterAuthUser<Instance> {
-  const { activeOrganizationId, impersonatedBy } = found.session as Readonly<Record<string, unknown>>;
-  const { role } = found.user as Readonly<Record<string, unknown>>;
-  const organization = text(activeOrganizationId);
-  const impersonator = text(impersonatedBy);
+/** The members that the adapter sets. In the record they may be fields that users fill in by themselves. */
+type SetByAdapter = 'organization' | 'roles' | 'permissions' | 'impersonator';
+
+function userIn<Instance extends BetterAuthInstance>(
+  instance: Instance,
+  found: BetterAuthSession<Instance>,
+): BetterAuthUser<Instance> {
+  const { organization: _o, roles: _r, permissions: _p, impersonator: _i, ...record } = found.user as AnyRecord;
+  const stored = (model: 'user' | 'session', name: string): string | undefined =>
+    isSetByServer(instance.options, model, name) ? text((found[model] as AnyRecord)[name]) : undefined;
+  const organization = stored('session', 'activeOrganizationId');
+  const impersonator = stored('session', 'impersonatedBy');
   // The plugin `admin` stores several roles as one text.
-  const roles = text(role)
+  const roles = stored('user', 'role')
     ?.split(',')
     .map((each) => each.trim());
   return {
+    ...plainData(record),
     ...(organization === undefined ? {} : { organization }),
     ...(roles === undefined ? {} : { roles }),
     ...(impersonator === undefined ? {} : { impersonator }),
-    ...plainData(found.user),
   } as object as BetterAuthUser<Instance>;
+}
+
+type AnyRecord = Readonly<Record<string, unknown>>;
+type Fields = Readonly<Record<string, { readonly input?: boolean } | undefined>>;
+
+/**
+ * Whether requests cannot set a field: the plugins declare theirs so. Users may set any other, at their sign-up or by
+ * `update-user` and `update-session`. Of several declarations, that of the last plugin holds, as in Better Auth.
+ */
+function isSetByServer(options: object, model: 'user' | 'session', name: string): boolean {
+  const { plugins = [], [model]: own } = options as {
+    readonly plugins?: readonly {
+      readonly schema?: Readonly<Record<string, { readonly fields: Fields } | undefined>>;
+    }[];
+    readonly user?: { readonly additionalFields?: Fields };
+    readonly session?: { readonly additionalFields?: Fields };
+  };
+  const declared = [own?.additionalFields, ...plugins.map(({ schema }) => schema?.[model]?.fields)];
+  return declared.findLast((fields) => fields?.[name] !== undefined)?.[name]?.input === false;
 }
