@@ -183,7 +183,7 @@ function inMemory() {
     providers: [github],
     session: { strategy: 'database' },
   };
-  return { config, adapter, sessions, updates, expires, req: { headers: { cookie: `${NAME}=the token` } } };
+  return { config, adapter, user, sessions, updates, expires, req: { headers: { cookie: `${NAME}=the token` } } };
 }
 
 describe('sessions in a database', () => {
@@ -193,6 +193,16 @@ describe('sessions in a database', () => {
     expect(auth.user).toMatchObject({ id: 'user_1', email: 'a@example.com', name: 'A. User' });
     expect(expiresAt).toBe(expires.getTime());
     expect(JSON.stringify(auth.user)).not.toContain('the token');
+  });
+
+  test('have only the name, the email and the image of the record, without a callback', async () => {
+    const { config, req, user } = inMemory();
+    Object.assign(user, { organization: 'victim', roles: ['admin'], role: 'admin', permissions: ['billing'] });
+    const { auth } = await authJs(config).context(req, undefined);
+    expect(auth.user).toEqual({ id: 'user_1', email: 'a@example.com', name: 'A. User' });
+    const callbacks: AuthConfig['callbacks'] = { session: ({ session }) => session };
+    const own = await authJs({ ...config, callbacks }).context(req, undefined);
+    expect(own.auth.user).toMatchObject({ id: 'user_1', roles: ['admin'], organization: 'victim' });
   });
 
   test('are not extended by being read', async () => {

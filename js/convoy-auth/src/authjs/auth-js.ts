@@ -6,6 +6,7 @@
  */
 
 import { Auth, type AuthConfig, setEnvDefaults } from '@auth/core';
+import type { Session } from '@auth/core/types';
 import type { AuthUser } from '@avvos/convoy';
 import { type AuthAdapter, defineAdapter } from '../adapter.js';
 import { cookieHeader } from '../credentials.js';
@@ -147,17 +148,29 @@ function readingConfig(config: Omit<AuthConfig, 'raw'>, isSecure: boolean, read:
         const { user, token, session } = input as {
           readonly user?: { readonly id?: string };
           readonly token?: { readonly sub?: string };
-          readonly session: { readonly expires: Date | string };
+          readonly session: StoredSession;
         };
         read.userId = user?.id ?? token?.sub;
         // With the strategy `jwt`, `session.expires` is when an extended session would end.
         if (token === undefined) read.expiresAt = new Date(session.expires).getTime();
-        const result = await noting(read, () => callbacks?.session?.(input) ?? input.session);
+        const result = await noting(read, () => callbacks?.session?.(input) ?? shownSession(session));
         read.session = result as unknown as AuthJsSession;
         return result;
       },
     },
   };
+}
+
+/** A session before its callback. With a database, `user` is the whole record. */
+interface StoredSession {
+  readonly user?: { readonly name?: unknown; readonly email?: unknown; readonly image?: unknown };
+  readonly expires: Date | string;
+}
+
+/** What Auth.js shows without a callback: other fields of the record may be those that users fill in by themselves. */
+function shownSession({ user, expires }: StoredSession) {
+  const { name, email, image } = user ?? {};
+  return { user: { name, email, image }, expires: new Date(expires).toISOString() } as Session;
 }
 
 /** Runs a callback of the program. Auth.js would take its error for a missing session. */
