@@ -86,7 +86,7 @@ async function contextOf<User extends AuthUser, Base>(
   base: Base,
 ): Promise<AuthContext<User>> {
   const identity = await identityOf(adapters, req, base);
-  const auth = createAuth<User>(identity?.user ?? null);
+  const auth = createAuth<User>(identity === null ? null : identity.user);
   return identity?.expiresAt === undefined ? { auth } : { auth, expiresAt: identity.expiresAt };
 }
 
@@ -98,7 +98,13 @@ async function identityOf<User extends AuthUser, Base>(
   const header = credentialHeader(adapters, req);
   for (const adapter of adapters) {
     if (header !== null && !adapter.headers?.includes(header)) continue;
-    const identity = await adapter.identify(req, base);
+    const identity: Identity<User> | null | undefined = await adapter.identify(req, base);
+    if (identity === undefined) {
+      throw new TypeError(
+        `\`identify\` of the adapter for ${adapter.accepts} returned undefined. Return null for a request without such ` +
+          'credentials, and `{ user }` for one with good ones.',
+      );
+    }
     if (identity !== null) return identity;
   }
   if (header === null) return null;

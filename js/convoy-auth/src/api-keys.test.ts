@@ -111,6 +111,20 @@ describe('is refused', () => {
   });
 });
 
+test.each([
+  ['expiresAt', new Date(0)],
+  ['revokedAt', new Date(Date.now() + 60_000)],
+  ['revokedAt', '1970-01-01T00:00:00Z'],
+  ['expiresAt', String(Date.now() - 1_000)],
+  ['revokedAt', true],
+  ['expiresAt', Number.NaN],
+  ['expiresAt', 1n],
+])('a time that is no number is a mistake, and not ignored: %s', async (name, time) => {
+  const context = adapterFor({ user, [name]: time } as never).context(bearer(key));
+  await expect(context).rejects.toThrow(TypeError);
+  await expect(context).rejects.toThrow(`apiKeys: \`${name}\` of the key that \`find\` returned is`);
+});
+
 test('a failing lookup is not a wrong key', async () => {
   const auth = apiKeys({
     prefix: 'acme_live',

@@ -7,6 +7,7 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
 import { crc32 } from 'node:zlib';
 import type { AuthUser } from '@avvos/convoy';
 import { type AuthAdapter, defineAdapter } from './adapter.js';
@@ -85,14 +86,27 @@ export function apiKeys<User extends AuthUser, Base = unknown>(
       }
       const found = await find(hashApiKey(key), base);
       if (found === null) throw unauthorized('The API key does not exist.');
-      const { user, expiresAt, revokedAt } = found;
-      if (typeof revokedAt === 'number' && revokedAt <= Date.now()) throw unauthorized('The API key was revoked.');
-      if (typeof expiresAt === 'number' && expiresAt <= Date.now()) throw unauthorized('The API key has expired.');
+      const expiresAt = timeIn(found, 'expiresAt');
+      const revokedAt = timeIn(found, 'revokedAt');
+      if (revokedAt <= Date.now()) throw unauthorized('The API key was revoked.');
+      if (expiresAt <= Date.now()) throw unauthorized('The API key has expired.');
       // A revocation in the future ends live queries, too.
-      const ends = Math.min(expiresAt ?? Number.POSITIVE_INFINITY, revokedAt ?? Number.POSITIVE_INFINITY);
+      const ends = Math.min(expiresAt, revokedAt);
+      const { user } = found;
       return ends === Number.POSITIVE_INFINITY ? { user } : { user, expiresAt: ends };
     },
   });
+}
+
+/** A time that `find` has returned; infinity if there is none. A time in another form, as rows have it, is a mistake. */
+function timeIn(found: FoundApiKey, name: 'expiresAt' | 'revokedAt'): number {
+  const time: unknown = found[name];
+  if (time === undefined || time === null) return Number.POSITIVE_INFINITY;
+  if (typeof time === 'number' && Number.isFinite(time)) return time;
+  throw new TypeError(
+    `apiKeys: \`${name}\` of the key that \`find\` returned is ${inspect(time)}; return milliseconds since 1970, as in ` +
+      `\`key.${name}.getTime()\`, or null.`,
+  );
 }
 
 function bearerKey(token: string | null, prefix: string): string | null {

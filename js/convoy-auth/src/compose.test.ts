@@ -82,6 +82,22 @@ describe('bad credentials never become a caller who is not signed in', () => {
   });
 });
 
+describe('an answer that is no identity is a mistake, not a caller who is not signed in', () => {
+  const answering = (answer: unknown) => defineAdapter({ accepts: 'anything', identify: async () => answer as null });
+
+  test('undefined', async () => {
+    const context = answering(undefined).context({ headers: {} }, undefined);
+    await expect(context).rejects.toThrow('`identify` of the adapter for anything returned undefined');
+  });
+
+  test('an identity without a user', async () => {
+    for (const answer of [{}, { user: undefined }, { user: Promise.resolve({ id: 'u' }) }]) {
+      await expect(answering(answer).context({ headers: {} }, undefined)).rejects.toThrow(TypeError);
+    }
+    expect((await answering({ user: null }).context({ headers: {} }, undefined)).auth.user).toBe(null);
+  });
+});
+
 describe('two credentials', () => {
   test('in two headers are refused, also if both are good', async () => {
     const req = bearer(await token(issuers[0]), { 'x-api-key': key });

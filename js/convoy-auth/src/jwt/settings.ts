@@ -10,7 +10,10 @@ import { discoveredKeys, RemoteKeys } from './remote-keys.js';
 export interface TokenOptions {
   /** Names of claims that a token must have, beside `iss`, `sub` and `exp`. */
   readonly requiredClaims?: readonly string[];
-  /** Whether to accept a token whose checks have passed; otherwise the call fails with `UNAUTHORIZED`. */
+  /**
+   * Whether to accept a token whose checks have passed; otherwise the call fails with `UNAUTHORIZED`. Any result but true
+   * and false, such as a promise, is an error.
+   */
   readonly validate?: (claims: Claims) => boolean;
   /**
    * Seconds by which the clock of the issuer may be ahead of this one, at most 60; default 5. Applies to `iat` and `nbf`.

@@ -215,6 +215,15 @@ describe('a token is refused', () => {
     expect(await refusal(await issuer.sign(), { validate })).toMatch('this application does not accept it');
   });
 
+  test.each([[async () => false], [async () => true], [() => undefined], [() => 1], [() => 'yes']])(
+    'if the check of the application returns no boolean: %s',
+    async (validate) => {
+      const context = accept(await issuer.sign(), { validate });
+      await expect(context).rejects.toThrow(TypeError);
+      await expect(context).rejects.toThrow('`validate` must return true or false, and no promise');
+    },
+  );
+
   test('that comes with a second one', async () => {
     const token = await issuer.sign();
     const twice = { headers: { authorization: [`Bearer ${token}`, `Bearer ${token}`] } };

@@ -38,9 +38,19 @@ export class TokenVerifier {
   async verify(token: string): Promise<Claims> {
     const keys = await this.#settings.keys.current();
     const claims = this.#cache.get(token, keys) ?? (await this.#verifyNow(token, keys));
-    if (!this.#settings.validate(claims))
-      throw unauthorized('The token is valid, but this application does not accept it.');
+    if (!this.#isAccepted(claims)) throw unauthorized('The token is valid, but this application does not accept it.');
     return claims;
+  }
+
+  /** The check of the program, if it has one. A promise would be true, also one of false. */
+  #isAccepted(claims: Claims): boolean {
+    const answer: unknown = this.#settings.validate(claims);
+    if (typeof answer === 'boolean') return answer;
+    // The error below replaces one that the promise ends with.
+    if (answer instanceof Promise) answer.catch(() => {});
+    throw new TypeError(
+      '`validate` must return true or false, and no promise: look up what it needs in createContext.',
+    );
   }
 
   async #verifyNow(token: string, keys: KeySet): Promise<Claims> {

@@ -4,7 +4,11 @@ import { type JWTPayload, SignJWT } from 'jose';
 import { beforeAll, expect, test } from 'vitest';
 import { bearer, type SigningKey, seconds, signingKey } from '../jwt/issuer.test-kit.js';
 import { auth0 } from './auth0.js';
+import { clerk } from './clerk.js';
+import { firebase } from './firebase.js';
 import { oidc } from './oidc.js';
+import { supabase } from './supabase.js';
+import { workos } from './workos.js';
 
 let key: SigningKey;
 let jwks: { keys: SigningKey['jwk'][] };
@@ -47,4 +51,26 @@ test('a program adds to the user of a preset', async () => {
   );
   const plan: string | undefined = auth.user?.plan;
   expect(plan).toBe('pro');
+});
+
+test('a check of the program that returns a promise accepts nothing', async () => {
+  const validate = (async () => false) as never;
+  const adapters = [
+    [auth0({ domain: 'a.auth0.com', audience: 'api', jwks, validate }), { iss: 'https://a.auth0.com/', aud: 'api' }],
+    [clerk({ issuer: 'https://c.example', audience: 'api', jwks, validate }), { iss: 'https://c.example', aud: 'api' }],
+    [
+      firebase({ projectId: 'p', jwks, validate }),
+      { iss: 'https://securetoken.google.com/p', aud: 'p', auth_time: 1, iat: 1 },
+    ],
+    [oidc({ issuer: 'https://a.example', audience: 'api', jwks, validate }), { iss: 'https://a.example', aud: 'api' }],
+    [
+      supabase({ url: 'https://s.example', jwks, validate }),
+      { iss: 'https://s.example/auth/v1', aud: 'authenticated', role: 'authenticated' },
+    ],
+    [workos({ clientId: 'client_1', jwks, validate }), { iss: 'https://api.workos.com' }],
+  ] as const;
+  for (const [adapter, claims] of adapters) {
+    const token = await sign({ sub: 'u', ...claims });
+    await expect(adapter.context(bearer(token), undefined)).rejects.toThrow('`validate` must return true or false');
+  }
 });
