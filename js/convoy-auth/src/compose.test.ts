@@ -133,6 +133,37 @@ test('the user is one of the adapters’ users, and the base is what all of them
   void (() => auth.context({ headers: {} }, {}));
 });
 
+describe('two issuers may give one id to different users', () => {
+  const composed = (prefixes: readonly string[]) => {
+    const [a, b] = issuers.map((issuer, at) => jwt({ issuer, audience: 'api', secret, idPrefix: prefixes[at] ?? '' }));
+    return compose(a as NonNullable<typeof a>, b as NonNullable<typeof b>);
+  };
+  const idsIn = (prefixes: readonly string[]) =>
+    Promise.all(
+      issuers.map(async (issuer) => {
+        const { auth: made } = await composed(prefixes).context(bearer(await token(issuer, '42')), undefined);
+        return made.user?.id;
+      }),
+    );
+
+  test('which `idPrefix` tells apart', async () => {
+    expect(await idsIn(['first:', 'second:'])).toEqual(['first:42', 'second:42']);
+    expect(await idsIn(['', 'second:'])).toEqual(['42', 'second:42']);
+  });
+
+  test('also for `user`, whose claims are those of the token', async () => {
+    const user = ({ sub }: { sub: string }, standard: { id: string }) => ({ id: standard.id, sub });
+    const adapter = jwt({ issuer: issuers[0], audience: 'api', secret, idPrefix: 'first:', user });
+    const { auth: made } = await adapter.context(bearer(await token(issuers[0], '42')), undefined);
+    expect(made.user).toEqual({ id: 'first:42', sub: '42' });
+  });
+
+  test('if it is a text', () => {
+    const idPrefix = 1 as never;
+    expect(() => jwt({ issuer: issuers[0], audience: 'api', secret, idPrefix })).toThrow('`idPrefix` must be a text');
+  });
+});
+
 describe('guests', () => {
   test('have an id that lasts, and a token that others cannot make', async () => {
     const { token, user, expiresAt } = await guests.issue();

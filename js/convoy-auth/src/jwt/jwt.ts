@@ -57,7 +57,8 @@ export function tokenAdapter<Standard extends AuthUser, User extends AuthUser>(
       const token = bearerToken(req);
       if (token === null || !verifier.recognises(token)) return null;
       const claims = await verifier.verify(token);
-      return { user: userOf(claims, standard(claims)), expiresAt: claims.exp * 1000 };
+      const user = { ...standard(claims), id: settings.idPrefix + claims.sub };
+      return { user: userOf(claims, user), expiresAt: claims.exp * 1000 };
     },
   });
 }

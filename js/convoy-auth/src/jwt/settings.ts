@@ -20,6 +20,11 @@ export interface TokenOptions {
    * The expiry of a token is exact, because Convoy ends live queries at that time.
    */
   readonly clockTolerance?: number;
+  /**
+   * A text that is put before `sub` to make the id of the user: `auth0:`. Two issuers may use one `sub` for different
+   * users, so an application with several needs it. Default: none.
+   */
+  readonly idPrefix?: string;
   /** Also fetches keys over HTTP from hosts other than this one, in a network that you trust. */
   readonly allowHttp?: boolean;
 }
@@ -36,6 +41,8 @@ export interface JwtSettings {
   readonly requiredClaims: readonly string[];
   readonly validate: (claims: Claims) => boolean;
   readonly clockTolerance: number;
+  /** What precedes `sub` in the id of a user. */
+  readonly idPrefix: string;
 }
 
 /** The checked form of options. */
@@ -73,10 +80,11 @@ export function boundSettings(options: UncheckedSettings): JwtSettings {
 /** The settings for an issuer whose tokens are all for this application. */
 export function settingsOf(options: UncheckedSettings): JwtSettings {
   const issuers = listOf(options.issuer, 'issuer') ?? [];
-  const { clockTolerance = 5, allowHttp = false } = options;
+  const { clockTolerance = 5, allowHttp = false, idPrefix = '' } = options;
   if (!(clockTolerance >= 0 && clockTolerance <= 60)) {
     throw new TypeError(`\`clockTolerance\` must be between 0 and 60 seconds; ${clockTolerance} was given.`);
   }
+  if (typeof idPrefix !== 'string') throw new TypeError('`idPrefix` must be a text, as in `auth0:`.');
   return {
     issuers,
     audience: listOf(options.audience, 'audience'),
@@ -87,6 +95,7 @@ export function settingsOf(options: UncheckedSettings): JwtSettings {
     requiredClaims: options.requiredClaims ?? [],
     validate: options.validate ?? (() => true),
     clockTolerance,
+    idPrefix,
   };
 }
 

@@ -53,24 +53,39 @@ test('a program adds to the user of a preset', async () => {
   expect(plan).toBe('pro');
 });
 
-test('a check of the program that returns a promise accepts nothing', async () => {
-  const validate = (async () => false) as never;
-  const adapters = [
-    [auth0({ domain: 'a.auth0.com', audience: 'api', jwks, validate }), { iss: 'https://a.auth0.com/', aud: 'api' }],
-    [clerk({ issuer: 'https://c.example', audience: 'api', jwks, validate }), { iss: 'https://c.example', aud: 'api' }],
+/** An adapter of each preset, with the claims of a token that it accepts. */
+const presets = (options: { readonly validate?: () => boolean; readonly idPrefix?: string }) =>
+  [
+    [auth0({ domain: 'a.auth0.com', audience: 'api', jwks, ...options }), { iss: 'https://a.auth0.com/', aud: 'api' }],
     [
-      firebase({ projectId: 'p', jwks, validate }),
+      clerk({ issuer: 'https://c.example', audience: 'api', jwks, ...options }),
+      { iss: 'https://c.example', aud: 'api' },
+    ],
+    [
+      firebase({ projectId: 'p', jwks, ...options }),
       { iss: 'https://securetoken.google.com/p', aud: 'p', auth_time: 1, iat: 1 },
     ],
-    [oidc({ issuer: 'https://a.example', audience: 'api', jwks, validate }), { iss: 'https://a.example', aud: 'api' }],
     [
-      supabase({ url: 'https://s.example', jwks, validate }),
+      oidc({ issuer: 'https://a.example', audience: 'api', jwks, ...options }),
+      { iss: 'https://a.example', aud: 'api' },
+    ],
+    [
+      supabase({ url: 'https://s.example', jwks, ...options }),
       { iss: 'https://s.example/auth/v1', aud: 'authenticated', role: 'authenticated' },
     ],
-    [workos({ clientId: 'client_1', jwks, validate }), { iss: 'https://api.workos.com' }],
+    [workos({ clientId: 'client_1', jwks, ...options }), { iss: 'https://api.workos.com' }],
   ] as const;
-  for (const [adapter, claims] of adapters) {
+
+test('a check of the program that returns a promise accepts nothing', async () => {
+  for (const [adapter, claims] of presets({ validate: (async () => false) as never })) {
     const token = await sign({ sub: 'u', ...claims });
     await expect(adapter.context(bearer(token), undefined)).rejects.toThrow('`validate` must return true or false');
+  }
+});
+
+test('ids have the prefix of the program', async () => {
+  for (const [adapter, claims] of presets({ idPrefix: 'issuer:' })) {
+    const { auth } = await adapter.context(bearer(await sign({ sub: 'u', ...claims })), undefined);
+    expect(auth.user?.id).toBe('issuer:u');
   }
 });
