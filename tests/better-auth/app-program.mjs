@@ -5,10 +5,20 @@ import { betterAuth } from 'better-auth';
 import { organization, username } from 'better-auth/plugins';
 import { z } from 'zod';
 
+/** The last token that was sent for a password reset. */
+let resetToken = null;
+
 const options = {
   baseURL: 'http://localhost:3000',
   secret: 'a secret for the tests, of more than 32 characters: 8f1c0b7e',
-  emailAndPassword: { enabled: true },
+  emailAndPassword: {
+    enabled: true,
+    sendResetPassword: async ({ token }) => {
+      resetToken = token;
+    },
+  },
+  // The token of a password reset is the identifier of its verification.
+  verification: { storeIdentifier: 'hashed' },
   rateLimit: { enabled: false, storage: 'database' },
   telemetry: { enabled: false },
   // Calls only read sessions; the routes refresh them, by POST.
@@ -32,9 +42,17 @@ const limitedFor = createAuthFor((database) => betterAuth({ ...options, rateLimi
 
 const adapterFor = async (ctx) => (await betterAuth({ ...options, database: convoyAdapter(ctx) }).$context).adapter;
 
+const tables = betterAuthTables(options);
+
+const isAuthor = (ctx, note) => note.author === ctx.auth.user?.id;
+
 export const schema = defineSchema({
-  ...betterAuthTables(options),
-  notes: defineTable({ author: defineRef('user'), text: z.string() }).index('by_author', ['author']),
+  ...tables,
+  // Hidden from all functions, and not from Better Auth.
+  session: tables.session.access({}),
+  notes: defineTable({ author: defineRef('user'), text: z.string() })
+    .index('by_author', ['author'])
+    .access({ read: isAuthor, insert: isAuthor }),
 });
 
 const { authed, query, mutation } = createFunctionHelpers();
@@ -110,6 +128,39 @@ export const functions = {
       const use = () => adapter.consumeOne({ model: 'verification', where });
       const used = await Promise.all([use(), use(), use(), use()]);
       return used.filter((each) => each !== null).length;
+    },
+  }),
+  /** The identifier decides the id of the document, so that only one caller can reserve it. */
+  reserveTwice: action({
+    handler: async (ctx) => {
+      const { internalAdapter } = await betterAuth({ ...options, database: convoyAdapter(ctx) }).$context;
+      const values = { identifier: 'reserved', value: 'x', expiresAt: new Date(Date.now() + 60_000) };
+      const reserve = () => internalAdapter.reserveVerificationValue(values);
+      return [await reserve(), await reserve()];
+    },
+  }),
+  sessions: query({ handler: async (ctx) => (await ctx.db.query('session').collect()).length }),
+  undefinedValues: action({
+    handler: async (ctx) => {
+      const adapter = await adapterFor(ctx);
+      const failure = (promise) => promise.then(JSON.stringify, (error) => `${error.name}: ${error.message}`);
+      const where = [{ field: 'image', value: undefined }];
+      const inList = [{ field: 'image', operator: 'in', value: ['x', undefined] }];
+      return {
+        findOne: await failure(adapter.findOne({ model: 'user', where })),
+        findMany: await failure(adapter.findMany({ model: 'user', where: inList })),
+        update: await failure(adapter.update({ model: 'user', where, update: { name: 'Eve' } })),
+        deleteMany: await failure(adapter.deleteMany({ model: 'user', where })),
+        ofNull: (await adapter.findMany({ model: 'user', where: [{ field: 'image', value: null }] })).length,
+      };
+    },
+  }),
+  /** The token that the user would get by email. */
+  requestReset: action({
+    input: { email: z.string() },
+    handler: async (ctx, { email }) => {
+      await authFor(ctx).api.requestPasswordReset({ body: { email } });
+      return resetToken;
     },
   }),
   incrementFiveTimes: action({

@@ -25,6 +25,10 @@ const signUp = makeMutationRef<{ email: string; fails: boolean }, string>('signU
 const signUpInQuery = makeQueryRef<{ email: string }, string>('signUpInQuery');
 const consumeTwice = makeActionRef<None, number>('consumeTwice');
 
+const reserveTwice = makeActionRef<None, unknown[]>('reserveTwice');
+const sessions = makeQueryRef<None, number>('sessions');
+const undefinedValues = makeActionRef<None, object>('undefinedValues');
+const requestReset = makeActionRef<{ email: string }, string>('requestReset');
 const incrementFiveTimes = makeActionRef<None, number>('incrementFiveTimes');
 const outsideOfACall = makeActionRef<None, string>('outsideOfACall');
 const changeMany = makeActionRef<{ count: number }, object>('changeMany');
@@ -189,6 +193,21 @@ test('tokens are stored neither in documents nor in the change log', async () =>
   expect(await tab.client.query(me, {})).toBe('Ada');
 });
 
+test('the token of a password reset is not stored either', async () => {
+  await signedUp();
+  const token = await convoy.action(requestReset, { email: 'ada@example.com' });
+  expect(token).toMatch(/^\w{24}$/);
+  const stored = await everythingStored();
+  expect(stored).toContain('ada@example.com');
+  expect(stored).not.toContain(token);
+  const { rows } = await psql.query('select changes::text as text from _convoy.changes');
+  expect(rows.length).toBeGreaterThan(0);
+  const tab = browser();
+  const newPassword = 'another horse battery staple';
+  expect((await tab.post('/reset-password', { token, newPassword })).status).toBe(200);
+  expect((await tab.post('/sign-in/email', { email: 'ada@example.com', password: newPassword })).status).toBe(200);
+});
+
 test('an expired session is no session, for calls and for live queries that start', async () => {
   const tab = await signedUp();
   await tab.sees('Ada');
@@ -273,6 +292,29 @@ test('plugins have their tables', async () => {
   expect(status, JSON.stringify(body)).toBe(200);
   const { body: members } = await tab.get(`/organization/get-full-organization?organizationId=${body.id}`);
   expect(members.members).toMatchObject([{ role: 'owner', user: { email: 'ada@example.com' } }]);
+});
+
+test('access rules of the app do not hold for Better Auth', async () => {
+  const { client } = browser();
+  expect(await client.action(changeMany, { count: 3 })).toEqual({ changed: 3, counted: 3, deleted: 3, left: ['new'] });
+  expect(await client.action(reserveTwice, {})).toEqual([true, false]);
+  expect(await client.action(consumeTwice, {})).toBe(1);
+  expect(await client.mutation(signUp, { email: 'bob@example.com', fails: false })).toMatch(/^user:/);
+  const tab = await signedUp();
+  expect((await psql.query('select 1 from session')).rows).toHaveLength(2);
+  expect(await tab.client.query(sessions, {})).toBe(0);
+});
+
+test('a comparison with undefined is refused, and matches no document without the field', async () => {
+  await signedUp();
+  const refused = expect.stringMatching(/^TypeError: Better Auth compares the field image of user with undefined\./);
+  expect(await convoy.action(undefinedValues, {})).toEqual({
+    findOne: refused,
+    findMany: refused,
+    update: refused,
+    deleteMany: refused,
+    ofNull: 1,
+  });
 });
 
 test('its routes are HTTP routes beside the API, on one port', async () => {

@@ -11,7 +11,11 @@ export interface AdapterContext {
 /** `ctx.db` without the types of a schema. */
 export type UntypedDb = BaseContext['db'];
 
-/** `ctx.db`. Which tables there are is checked when they are used. */
+/**
+ * `ctx.db` without access rules, as in its transactions: Better Auth decides itself who may do what, and does so before
+ * there is a user whom a rule could ask about. Which tables there are is checked when they are used.
+ */
 export function databaseOf({ db }: AdapterContext): UntypedDb {
-  return db as UntypedDb;
+  // A stand-in of a test may have no rules and no `system`.
+  return (db as Partial<UntypedDb>).system ?? (db as UntypedDb);
 }

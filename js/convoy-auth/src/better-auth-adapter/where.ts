@@ -45,6 +45,13 @@ const BY_EQUALITY: ReadonlySet<string> = new Set(['eq', 'ne', 'in', 'not_in']);
 
 function parseClause(table: TableLayout, { field, operator = 'eq', value, mode }: CleanedWhere, form: IdForm): Clause {
   const given: readonly unknown[] = Array.isArray(value) ? value : [value];
+  // Often a mistake; as null it would match the documents that lack the field.
+  if (given.includes(undefined)) {
+    throw new TypeError(
+      `Better Auth compares the field ${field} of ${table.table} with undefined. Pass a value, or null for documents that ` +
+        'lack the field.',
+    );
+  }
   const isEquality = BY_EQUALITY.has(operator);
   if (field === table.tokenField && !isEquality) {
     throw new TypeError(
@@ -53,7 +60,7 @@ function parseClause(table: TableLayout, { field, operator = 'eq', value, mode }
     );
   }
   const toStored = (each: unknown): Stored => {
-    if (each === null || each === undefined) return null;
+    if (each === null) return null;
     if (field === 'id') return isEquality ? parseId(table.table, String(each), form).id : String(each);
     if (field === table.tokenField) return hashToken(String(each));
     return storedScalar(layoutOfField(table, field), each);
