@@ -3,7 +3,8 @@
  * visible one that must not be written is `FORBIDDEN`.
  *
  * What a rule is asked about is read for that, never taken from the cache of the call: a handler may have changed objects
- * inside of a document that it has read.
+ * inside of a document that it has read. What a write stores is copied before the rule is asked, and the rule gets a copy
+ * of that copy: neither the handler nor the rule can change it any more.
  */
 
 import { formatId } from '../../values/ids.js';
@@ -54,12 +55,13 @@ export class GuardedOperations implements TableOperations {
   /** Not an async function: if the rule is synchronous, the inserts are issued at once, like those without rules. */
   insertMany(scope: Scope, table: Table, documents: readonly object[]): Promise<string[]> {
     const uuids = this.#documents.mintIds(documents.length);
-    const checks = documents.map((document, index) => {
+    const kept = documents.map((document) => this.#copy(document));
+    const checks = kept.map((document, index) => {
       const row = { id: formatId(table.name, uuids[index] as string), ...structuredClone(document) };
       table.fill?.(row);
       return this.#access.refusal('insert', scope, table, row);
     });
-    const insert = (): Promise<string[]> => Promise.all(this.#documents.store(scope, table, uuids, documents));
+    const insert = (): Promise<string[]> => Promise.all(this.#documents.store(scope, table, uuids, kept));
     return checks.every((check) => check === null) ? insert() : Promise.all(checks).then(insert);
   }
 
@@ -68,8 +70,9 @@ export class GuardedOperations implements TableOperations {
     const before = await this.#before(scope, target);
     if (before === null) return null;
     this.#warnings?.stripped(table, changes);
-    const { set, unset } = storedChanges(table, before, changes, this.#call.lossy);
-    if (Object.keys(set).length === 0 && unset.length === 0) return before;
+    const { set: parsed, unset } = storedChanges(table, before, changes, this.#call.lossy);
+    if (Object.keys(parsed).length === 0 && unset.length === 0) return before;
+    const set = this.#copy(parsed);
     const after: Document = structuredClone({ ...before, ...set });
     for (const key of unset) delete after[key];
     await this.#assertUpdate(scope, table, before, after);
@@ -80,7 +83,7 @@ export class GuardedOperations implements TableOperations {
     const { table, uuid } = target;
     const before = await this.#before(scope, target);
     if (before === null) return null;
-    const doc = storedDocument(table, input, before, this.#call.lossy);
+    const doc = this.#copy(storedDocument(table, input, before, this.#call.lossy));
     this.#warnings?.stripped(table, input);
     const { id, _creationTime } = before;
     await this.#assertUpdate(scope, table, before, structuredClone({ id, _creationTime, ...doc }));
@@ -146,6 +149,13 @@ export class GuardedOperations implements TableOperations {
   #rows(scope: Scope, table: Table, plan: Plan): VisibleRows {
     const visible = (documents: Document[]) => this.#access.visible(scope, table, documents);
     return new VisibleRows(this.#documents, { scope, table, plan, visible });
+  }
+
+  /** A copy of what a write stores, with its lossy values. */
+  #copy<T extends object>(stored: T): T {
+    const copy = structuredClone(stored);
+    this.#call.lossy?.carry(stored, copy);
+    return copy;
   }
 
   /** The visible document to write to. */
