@@ -121,8 +121,10 @@ export class CallDatabase implements ScanSource {
     // The database session of a query is read-only anyway.
     const readOnly = reads && this.#call.kind !== 'query' ? ({ readOnly: true } as const) : {};
     return this.#issue(reads ? 'read' : 'write', () => {
-      this.#access?.assertRaw(this.#kind, tablesIn(options));
-      const operation = { op: 'raw', ...bindStatement(query), tables: tablesIn(options), ...readOnly } as const;
+      const statement = bindStatement(query);
+      const tables = tablesIn(options);
+      this.#access?.assertRaw(this.#kind, statement.text, tables);
+      const operation = { op: 'raw', ...statement, tables, ...readOnly } as const;
       return (scope) => {
         // A user statement may write to any document.
         if (!reads) this.#call.documents.forgetAll();

@@ -87,17 +87,33 @@ export class AccessControl {
     }
   }
 
-  /** Throws if a statement might read or write a table with rules. `tables` are those it reads, if it names them. */
-  assertRaw(kind: FunctionKind, tables: readonly string[] | null): void {
+  /**
+   * Throws if a statement might read or write a table with rules. `tables` are those it reads, if it names them. The list is
+   * trusted but for names in the text: views and functions of the database may read any table.
+   */
+  assertRaw(kind: FunctionKind, text: string, tables: readonly string[] | null): void {
     const ruled = [...this.#run.program.tables.values()].filter(({ definition }) => definition.rules !== null);
-    const isRuled = (name: string): boolean =>
-      ruled.some((table) => table.name === name || table.definition.name === name);
-    if (kind === 'query' && tables !== null && !tables.some(isRuled)) return;
-    const names = ruled.map(({ name }) => name).join(', ');
-    throw invalid(
-      `raw() is not subject to the access rules of ${names}. Use ctx.db.system.raw(…) and check what it may return, or, ` +
-        'in a query that reads other tables only, name them: raw(…, { tables: [ … ] })',
-    );
+    const hint = 'Use ctx.db.system.raw(…) and check what it may return';
+    if (
+      kind !== 'query' ||
+      tables === null ||
+      ruled.some((table) => namesOf(table).some((name) => tables.includes(name)))
+    ) {
+      const names = ruled.map(({ name }) => name).join(', ');
+      throw invalid(
+        `raw() is not subject to the access rules of ${names}. ${hint}, or, in a query that reads other tables only, ` +
+          'name them: raw(…, { tables: [ … ] })',
+      );
+    }
+    const named = ruled.find((table) => namesOf(table).some((name) => hasWord(text, name)));
+    if (named !== undefined) {
+      throw invalid(`raw() is not subject to the access rules of ${named.name}, which this statement names. ${hint}`);
+    }
+    if (tables.length === 0) {
+      throw invalid(
+        `raw(): { tables: [] } names no table. Name those that the statement reads. If it reads none: ${hint}`,
+      );
+    }
   }
 
   #contextFor(scope: Scope): object {
@@ -133,6 +149,17 @@ export class AccessControl {
     this.#logged.add(rule);
     console.error(`convoy: ${this.#run.fn.name}: the access rule \`${name}\` of ${table.name}`, ...problem);
   }
+}
+
+/** The names of a table in code and in Postgres. */
+function namesOf({ name, definition }: Table): readonly string[] {
+  return definition.name === undefined ? [name] : [name, definition.name];
+}
+
+/** Whether `name` is in a statement as a word, in any case. It may be in a text or a comment there; that is rare. */
+function hasWord(text: string, name: string): boolean {
+  const escaped = name.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+  return new RegExp(`(?<![\\p{L}\\p{N}_$])${escaped}(?![\\p{L}\\p{N}_$])`, 'iu').test(text);
 }
 
 function assertAllowed(table: Table, allowed: boolean): void {

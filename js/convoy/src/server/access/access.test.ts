@@ -1,79 +1,20 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import * as z from 'zod';
-import { hostOf, type Response, type Script, ScriptedEngine, uuid } from '../../../testing/scripted-engine.js';
-import { type AnyAccessRules, defineSchema, defineTable } from '../../schema/index.js';
+import { type Script, uuid } from '../../../testing/scripted-engine.js';
+import type { AnyAccessRules } from '../../schema/index.js';
 import { convoyError } from '../../values/errors.js';
-import type { Operation } from '../call.js';
 import type { BaseContext } from '../contexts.js';
-import { internalMutation, internalQuery, mutation, query } from '../functions.js';
-import type { ProgramSource } from '../program.js';
-
-const ID = `notes:${uuid(0xa)}`;
-const STORED = { id: ID, _creationTime: 5, owner: 'ada', meta: { owner: 'ada' }, n: 1 };
-const FORBIDDEN = {
-  code: 'FORBIDDEN',
-  message: 'The access rules of notes do not allow this write.',
-  details: { table: 'notes' },
-  status: 403,
-};
-/** The request of a client. */
-const REQUEST = JSON.stringify({ method: 'POST', url: '/api', headers: { authorization: 'ada' } });
-
-interface Context extends BaseContext {
-  readonly user: string;
-}
-type Handler = (ctx: Context, args: never) => unknown;
-
-const newNotes = () =>
-  defineTable({
-    owner: z.string(),
-    meta: z.object({ owner: z.string() }).optional(),
-    n: z.number().default(0),
-    extra: z.unknown().optional(),
-  });
-const schemaOf = (rules: AnyAccessRules | null) =>
-  defineSchema({
-    notes: rules === null ? newNotes() : newNotes().access(rules as never),
-    members: defineTable({ user: z.string() }),
-  });
-
-const stored: Script = (op) => {
-  if (op.op === 'get')
-    return { ok: op.table === 'notes' ? structuredClone(STORED) : { id: `members:${op.id}`, user: 'ada' } };
-  if (op.op === 'scan') return { ok: [] };
-  if (op.op === 'patch') return { ok: { ...STORED, ...op.set } };
-  return { ok: op.op === 'delete' ? true : null };
-};
-
-interface Settings extends Partial<ProgramSource> {
-  readonly kind?: 'query' | 'mutation';
-  readonly script?: Script;
-  /** `null` is a trusted call. */
-  readonly request?: string | null;
-  readonly holds?: boolean;
-}
-
-/** Runs a handler over a table with these rules, as a client. */
-async function run(
-  rules: AnyAccessRules | null,
-  handler: Handler,
-  settings: Settings = {},
-): Promise<Response & { readonly ops: Operation[] }> {
-  const { kind = 'mutation', script = stored, request = REQUEST, holds = false, ...source } = settings;
-  const define = kind === 'query' ? query : mutation;
-  const createContext = (req: { headers: object }, base: object) => ({
-    ...base,
-    user: (req.headers as { authorization?: string }).authorization,
-  });
-  const fn = define({ handler: handler as never });
-  const host = hostOf(
-    { schema: schemaOf(rules), createContext, ...source, functions: { ...source.functions, fn } },
-    script,
-  );
-  if (holds) host.program.holdsInserts = new Set(['notes']);
-  const response = await host.call('fn', {}, request);
-  return { ...response, ops: host.engine.ops };
-}
+import { internalMutation, internalQuery } from '../functions.js';
+import {
+  type Context,
+  FORBIDDEN,
+  type Handler,
+  ID,
+  REQUEST,
+  run,
+  type STORED,
+  schemaOf,
+  stored,
+} from './access.test-kit.js';
 
 const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
 const unhandled = vi.fn();
@@ -232,69 +173,6 @@ describe('a rule', () => {
     const inputs = [{ owner: 'ada' }, { owner: 'eve' }, { owner: 'ada' }];
     const { ok, ops } = await run({ insert }, ({ db }) => db.insertMany('notes', inputs));
     expect({ ok, ops }).toEqual({ ok: false, ops: [] });
-  });
-});
-
-describe('what is stored is what the rule was asked about', () => {
-  const good = () => ({ by: { name: 'ada' } });
-  const writes: readonly [string, (db: Context['db'], extra: object) => Promise<unknown>][] = [
-    ['insert', (db, extra) => db.insert('notes', { owner: 'ada', extra })],
-    ['insertMany', (db, extra) => db.insertMany('notes', [{ owner: 'ada', extra }])],
-    ['patch', (db, extra) => db.patch(ID as never, { extra })],
-    ['replace', (db, extra) => db.replace(ID as never, { owner: 'ada', extra })],
-  ];
-  /** Runs a write whose argument the handler, or the rule, changes to another name, and returns what the rule has seen. */
-  async function changed(write: (typeof writes)[number][1], isAsync: boolean, changedBy: 'handler' | 'rule') {
-    const extra = good();
-    const seen: unknown[] = [];
-    const rule = (...args: readonly object[]): boolean | Promise<boolean> => {
-      const after = args.at(-1) as { extra: typeof extra };
-      seen.push(structuredClone(after.extra));
-      if (changedBy === 'rule') after.extra.by.name = 'eve';
-      else if (isAsync) extra.by.name = 'eve';
-      return isAsync ? Promise.resolve(true) : true;
-    };
-    const { ok, ops, held } = await run(
-      { read: true, insert: rule, update: rule },
-      async ({ db }) => {
-        const written = write(db, extra);
-        if (changedBy === 'handler' && !isAsync) queueMicrotask(() => Object.assign(extra.by, { name: 'eve' }));
-        await written;
-      },
-      { holds: true },
-    );
-    const sent = [...ops, ...(held ?? [])].filter(({ op }) => ['insert', 'patch', 'replace'].includes(op));
-    expect([ok, sent.length, seen.length]).toEqual([true, 1, 1]);
-    const [operation] = sent as unknown as { doc?: { extra: unknown }; set?: { extra: unknown } }[];
-    return { seen: seen[0], stored: (operation?.doc ?? operation?.set)?.extra };
-  }
-
-  it.each(writes)('for %s, although the handler changes its objects', async (_name, write) => {
-    for (const isAsync of [false, true]) {
-      const { seen, stored: sent } = await changed(write, isAsync, 'handler');
-      expect(sent).toEqual(seen);
-    }
-    expect((await changed(write, true, 'handler')).stored).toEqual(good());
-  });
-
-  it.each(writes)('for %s, with the numbers that JavaScript cannot represent', async (_name, write) => {
-    const number = '9007199254740993';
-    const script: Script = (op) =>
-      op.op === 'get'
-        ? { ok: { ...STORED, extra: { big: Number(number) } }, ...{ numbers: [[['extra', 'big'], number]] } }
-        : stored(op);
-    const sent = vi.spyOn(ScriptedEngine.prototype, 'operate');
-    const handler: Handler = async ({ db }) => {
-      const { extra } = (await db.get(ID as never)) as unknown as { extra: object };
-      await write(db, { copied: extra });
-    };
-    expect(await run({ read: true, insert: true, update: true }, handler, { script })).toMatchObject({ ok: true });
-    expect(sent.mock.calls.map(([, , text]) => text).join()).toContain(`"extra":{"copied":{"big":${number}}}`);
-    sent.mockRestore();
-  });
-
-  it.each(writes)('for %s, although the rule changes its arguments', async (_name, write) => {
-    for (const isAsync of [false, true]) expect((await changed(write, isAsync, 'rule')).stored).toEqual(good());
   });
 });
 
