@@ -102,6 +102,10 @@ pub struct Limits {
     pub worker_unresponsive_ms: u64,
     /// Calls that may wait for the host at once (`UNAVAILABLE`).
     pub max_pending_calls: usize,
+    /// HTTP routes that may run at once (`UNAVAILABLE`).
+    pub routes: usize,
+    /// HTTP routes of one client address (`RATE_LIMITED`). Counted as live streams are.
+    pub routes_per_address: usize,
     /// Live streams of this process (`UNAVAILABLE`).
     pub streams: usize,
     /// Live streams of one client address (`RATE_LIMITED`). Counted only with
@@ -167,6 +171,8 @@ impl Default for Limits {
             retries: 4,
             worker_unresponsive_ms: 5_000,
             max_pending_calls: 1_024,
+            routes: 1_024,
+            routes_per_address: 64,
             streams: 20_000,
             streams_per_address: 64,
             queries_per_stream: 256,

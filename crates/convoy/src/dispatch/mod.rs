@@ -13,10 +13,12 @@ mod names;
 mod program;
 mod query;
 mod route_exchange;
+mod route_slots;
 mod scope;
 mod strategy;
 mod workers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,6 +47,7 @@ pub use workers::{WorkerEvent, Workers};
 use commit::Committer;
 use commit::idempotency::KeyLocks;
 use contention::ContentionTracker;
+use route_slots::RouteSlots;
 use strategy::insert_batching::InsertQueues;
 use strategy::serial_queue::SerialQueues;
 
@@ -109,6 +112,21 @@ pub struct IncomingCall<'a> {
     pub uncached: bool,
 }
 
+/// A request for a route.
+pub(crate) struct IncomingRoute {
+    /// The caller, as JSON.
+    pub caller: Arc<str>,
+    /// The input of its function.
+    pub input: Arc<str>,
+    /// The client's address, if its routes are counted.
+    pub address: Option<IpAddr>,
+    /// The body.
+    pub chunks: RequestChunks,
+}
+
+/// A route that runs: the client's side of it, and its end.
+pub(crate) type StartedRoute = (RouteClient, oneshot::Receiver<Result<Answer, Failure>>);
+
 /// The caller of a function.
 pub enum Caller<'a> {
     /// This process itself, with the request that its host passes on.
@@ -163,8 +181,9 @@ struct Inner {
     /// Requests a check of the `_convoy` schema.
     check_schema: Arc<Notify>,
     next_call: AtomicU64,
-    /// The number of calls in progress.
+    /// The number of calls in progress, without those of routes.
     running: AtomicUsize,
+    routes: Arc<RouteSlots>,
     handler_runs: AtomicU64,
     committer: Committer,
     read_cache: Arc<ReadCache>,
@@ -201,6 +220,7 @@ impl Dispatcher {
                 check_schema,
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
+                routes: RouteSlots::new(&config.limits),
                 handler_runs: AtomicU64::new(0),
                 committer,
                 read_cache,
@@ -232,26 +252,28 @@ impl Dispatcher {
         }
     }
 
-    /// Starts a route, which runs as an action. It receives `request`, the caller as JSON, and
-    /// `input`; the result tells only whether the response is whole.
+    /// Starts a route, which runs as an action, unless too many run. The result tells only
+    /// whether the response is whole.
     pub(crate) fn start_route(
         &self,
         (program, route): (&Arc<Program>, &Route),
-        (request, input): (Arc<str>, Arc<str>),
-        chunks: RequestChunks,
-    ) -> (RouteClient, oneshot::Receiver<Result<Answer, Failure>>) {
+        request: IncomingRoute,
+    ) -> Result<StartedRoute, Failure> {
+        let IncomingRoute { caller, input, address, chunks } = request;
+        let slot = self.inner.routes.take(address)?;
+        self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);
         let (exchange, client) = RouteExchange::open(chunks);
         let time = route.options.timeout_ms.map_or(self.inner.limits.action_time(), Duration::from_millis);
         let call = FunctionCall {
             function: route.function.clone(),
             input,
-            caller: Some(request),
+            caller: Some(caller),
             key: None,
             observer: None,
             uncached: false,
-            route: Some(RouteCall { exchange, time }),
+            route: Some(RouteCall::new(exchange, time, slot)),
         };
-        (client, self.start(program.clone(), call))
+        Ok((client, self.start(program.clone(), call)))
     }
 
     /// How many function runs were started.
@@ -264,9 +286,9 @@ impl Dispatcher {
         self.inner.serial.ended()
     }
 
-    /// How many function runs are in progress.
+    /// How many function runs are in progress, those of routes included.
     pub(crate) fn running(&self) -> usize {
-        self.inner.running.load(Ordering::Relaxed)
+        self.inner.running.load(Ordering::Relaxed) + self.inner.routes.taken()
     }
 
     /// Waits until every mutation has ended. Mutations that start later still run, but are

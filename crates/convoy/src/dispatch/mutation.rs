@@ -70,7 +70,11 @@ impl Dispatcher {
 
 /// Runs an action, or a mutation that opted out of its transaction.
 async fn run_non_transactional(scope: &CallScope) -> Result<Answer, Failure> {
-    let _running = scope.dispatcher.enter()?;
+    let _running = match &scope.request.route {
+        // It has a place among the routes.
+        Some(_) => None,
+        None => Some(scope.dispatcher.enter()?),
+    };
     non_transactional::run(scope).await
 }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::route_slots::RouteSlot;
 use crate::error::{Code, Failure};
 
 /// The chunks of a request body. Dropping them discards the rest.
@@ -174,9 +175,15 @@ pub(crate) struct RouteCall {
     pub exchange: Arc<RouteExchange>,
     /// How long the route may take until its response begins.
     pub time: Duration,
+    /// Its place among the running routes, which is free again with the last clone.
+    _slot: Arc<RouteSlot>,
 }
 
 impl RouteCall {
+    pub(super) fn new(exchange: Arc<RouteExchange>, time: Duration, slot: RouteSlot) -> RouteCall {
+        RouteCall { exchange, time, _slot: Arc::new(slot) }
+    }
+
     /// Whether the response has begun. The route may then go on for as long as it has a client.
     pub(super) fn has_begun(&self) -> bool {
         self.exchange.has_begun()

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::dispatch::{
-    Answer, Caller, FunctionKind, HttpGet, IncomingCall, Key, Program, RequestChunks, Route, RouteClient,
+    Answer, Caller, FunctionKind, HttpGet, IncomingCall, IncomingRoute, Key, Program, Route, StartedRoute,
 };
 use crate::error::{Code, Failure};
 use crate::live::{Audience, CachedResult, PublicCall, SessionId, hash_of_result};
@@ -109,11 +108,10 @@ impl Engine {
     pub(crate) fn start_route(
         &self,
         route: (&Arc<Program>, &Route),
-        call: (Arc<str>, Arc<str>),
-        chunks: RequestChunks,
-    ) -> Result<(RouteClient, oneshot::Receiver<Result<Answer, Failure>>), Failure> {
+        request: IncomingRoute,
+    ) -> Result<StartedRoute, Failure> {
         self.expect_open()?;
-        Ok(self.dispatcher.start_route(route, call, chunks))
+        self.dispatcher.start_route(route, request)
     }
 
     /// Answers a call over the network.

@@ -18,6 +18,7 @@ mod routes;
 mod socket;
 mod static_files;
 mod stream;
+mod upload;
 mod write_timeout;
 
 use std::net::{IpAddr, SocketAddr};

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -24,11 +23,12 @@ use super::body::{self, RequestBody};
 use super::cors::Grant;
 use super::respond::{self, BrokenOff, HttpAnswer, failure, method_not_allowed};
 use super::router::{Found, Matched};
+use super::upload::{Upload, UploadLimits, too_large};
 use super::{cross_origin, guard};
 use crate::Engine;
 use crate::config::Config;
-use crate::dispatch::{Answer, RouteBody, RouteClient, RouteHead};
-use crate::error::{Code, Failure};
+use crate::dispatch::{Answer, IncomingRoute, RouteBody, RouteHead, StartedRoute};
+use crate::error::Failure;
 
 /// Headers that belong to the connection, which is the engine's.
 const OF_THE_CONNECTION: [&str; 6] = ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
@@ -73,22 +73,28 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
     }
     let has_body = !matches!(head.method, Method::GET | Method::HEAD) && !body.is_end_stream();
     let input = json!({ "params": matched.params()?, "url": url_of(head, peer, config), "hasBody": has_body });
-    let caller = guard::caller(head, guard::address(&head.headers, peer, config.trust_proxy), false);
+    let address = guard::address(&head.headers, peer, config.trust_proxy);
+    let caller = guard::caller(head, address, false);
     let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
-    let upload = Upload {
-        body: Some(std::mem::replace(body, body::empty())),
-        left: max,
-        max,
-        idle: Duration::from_millis(limits.body_ms),
-        is_read: is_read.clone(),
-        // A client that waits for 100 Continue has not sent the body.
-        discards: !head.headers.contains_key(header::EXPECT),
-        tasks: tasks.clone(),
+    // A client that waits for 100 Continue has not sent the body.
+    let discards = !head.headers.contains_key(header::EXPECT);
+    let upload_limits = UploadLimits { max, idle: Duration::from_millis(limits.body_ms), discards };
+    let body = std::mem::replace(body, body::empty());
+    let upload = Upload::new(body, upload_limits, is_read.clone(), tasks.clone());
+    let started = engine.start_route(
+        (&matched.program, &matched.route),
+        IncomingRoute {
+            caller,
+            input: input.to_string().into(),
+            address: guard::counted(address, config.trust_proxy),
+            chunks: upload.into_chunks(),
+        },
+    );
+    let answered = match started {
+        Ok(started) => respond(&matched.route.function.name, started).await,
+        Err(refused) => Err(refused),
     };
-    let chunks = stream::unfold(upload, |mut upload| async move { Some((upload.next().await?, upload)) });
-    let call = (caller, input.to_string().into());
-    let started = engine.start_route((&matched.program, &matched.route), call, Box::pin(chunks))?;
-    let mut answer = respond(&matched.route.function.name, started).await.unwrap_or_else(|refused| failure(&refused));
+    let mut answer = answered.unwrap_or_else(|refused| failure(&refused));
     if !is_read.load(Ordering::Relaxed) {
         respond::mark_last(&mut answer);
     }
@@ -96,7 +102,7 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
 }
 
 /// Waits for the start of the response.
-async fn respond(route: &Arc<str>, (client, running): (RouteClient, Running)) -> Result<HttpAnswer, Failure> {
+async fn respond(route: &Arc<str>, (client, running): StartedRoute) -> Result<HttpAnswer, Failure> {
     let Some((RouteHead { status, headers }, body, guard)) = client.response().await else {
         return Err(match running.await {
             Ok(Err(failure)) => failure,
@@ -149,67 +155,6 @@ fn url_of(head: &Parts, peer: Option<IpAddr>, config: &Config) -> String {
     let host = if host.is_empty() { "localhost" } else { &host };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     format!("{scheme}://{host}{path}")
-}
-
-fn too_large(max: u64) -> Failure {
-    Failure::new(
-        Code::PayloadTooLarge,
-        format!("The request's body is larger than {max} bytes, which is the limit of this route (bodyBytes)."),
-    )
-}
-
-/// A request body as its route pulls it. When it is dropped, the rest is discarded.
-struct Upload {
-    body: Option<RequestBody>,
-    /// How many bytes it may still have, and had at first.
-    left: u64,
-    max: u64,
-    /// How long the client may send nothing while the route waits.
-    idle: Duration,
-    /// Set at the end of the body.
-    is_read: Arc<AtomicBool>,
-    discards: bool,
-    tasks: TaskTracker,
-}
-
-impl Upload {
-    async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        loop {
-            let body = self.body.as_mut()?;
-            let frame = match tokio::time::timeout(self.idle, body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(None) => {
-                    self.is_read.store(true, Ordering::Relaxed);
-                    return None;
-                }
-                Ok(Some(Err(error))) => {
-                    self.body = None;
-                    return Some(Err(error.to_failure()));
-                }
-                Err(_elapsed) => {
-                    return Some(Err(Failure::new(Code::Timeout, "The request's body took too long to arrive.")));
-                }
-            };
-            // There is no use for trailers.
-            let Ok(bytes) = frame.into_data() else { continue };
-            if body.is_end_stream() {
-                self.is_read.store(true, Ordering::Relaxed);
-            }
-            let Some(left) = self.left.checked_sub(bytes.len() as u64) else { return Some(Err(too_large(self.max))) };
-            self.left = left;
-            return Some(Ok(bytes));
-        }
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let rest = self.body.take().filter(|body| self.discards && !body.is_end_stream());
-        // Without a runtime, the process ends.
-        if let (Some(rest), Ok(_runtime)) = (rest, tokio::runtime::Handle::try_current()) {
-            self.tasks.spawn(body::discard(rest));
-        }
-    }
 }
 
 /// The end of a route's run.

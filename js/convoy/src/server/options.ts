@@ -28,6 +28,10 @@ export interface ConvoyLimits {
   readonly workerUnresponsiveMs?: number;
   /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
   readonly maxPendingCalls?: number;
+  /** HTTP routes that may run at once (1,024), which are not counted by `maxPendingCalls`; `UNAVAILABLE`. */
+  readonly routes?: number;
+  /** HTTP routes that may run at once for one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
+  readonly routesPerAddress?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
   readonly streams?: number;
   /** Live streams of one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
@@ -46,7 +50,10 @@ export interface ConvoyLimits {
   readonly triggerCheckMs?: number;
   /** How long a client may take to send its headers, in milliseconds (10,000). */
   readonly headerMs?: number;
-  /** How long a client may take to send its body, in milliseconds (30,000). */
+  /**
+   * How long a client may take to send its body, in milliseconds (30,000); to a route, how long it may send less than 1 KiB
+   * per second; `TIMEOUT`.
+   */
   readonly bodyMs?: number;
   /** The interval of heartbeat comments on an idle stream, in milliseconds (15,000). */
   readonly heartbeatMs?: number;

@@ -2,6 +2,7 @@
 //! does not.
 
 mod bodies;
+mod limits;
 
 use bytes::Bytes;
 use convoy::{Code, Exchange, ExchangeBody, ExchangeHead, RouteExchange, RouteHead};
@@ -212,37 +213,6 @@ async fn cookies_need_a_proof_of_the_page_they_come_from() {
         exchange(&app, &request("GET /page", "x-forwarded-proto: https\r\nx-forwarded-host: a.test\r\n", "")).await;
     assert!(url.contains(" https://a.test/page "), "{url}");
     app.engine.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_route_counts_as_a_call_and_ends_on_the_code_it_began_with() {
-    let db = TestDb::new().await;
-    let (release, released) = tokio::sync::watch::channel(false);
-    let functions = Functions::new().route(("GET", "/slow", json!({})), move |ctx, _| {
-        let mut released = released.clone();
-        async move {
-            released.wait_for(|released| *released).await.expect("the test runs");
-            whole(&ctx, "old")
-        }
-    });
-    let app = serve(&db, json!({ "limits": { "maxPendingCalls": 1 } }), functions).await;
-    let mut socket = connect(&app).await;
-    socket.write_all(request("GET /slow", "", "").as_bytes()).await.expect("sent");
-    within(async {
-        while app.engine.stats().running == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert_eq!(status(&exchange(&app, &request("GET /slow", "", "")).await), "503");
-    let new = Functions::new().route(("GET", "/new", json!({})), |ctx, _| async move { whole(&ctx, "new") });
-    app.load(new, false).await;
-    assert_eq!(status(&exchange(&app, &request("GET /slow", "", "")).await), "404");
-    let engine = app.engine.clone();
-    let closing = tokio::spawn(async move { engine.close().await });
-    release.send(true).expect("the route waits");
-    assert!(rest(&mut socket).await.ends_with("old"));
-    within(closing).await.expect("it closes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
