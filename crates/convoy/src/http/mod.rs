@@ -11,6 +11,7 @@ mod get_query;
 mod guard;
 mod health;
 mod openapi;
+mod request_url;
 mod respond;
 mod route;
 mod router;
@@ -232,7 +233,8 @@ async fn handle(
     let config = engine.config();
     if let Some(found) = found {
         guard::check_route(&mut head, peer, config, found.options())?;
-        return routes::answer(engine, found, RouteRequest { head: &head, peer, body, tasks }, grant).await;
+        let url = request_url::of(&head, peer, config)?;
+        return routes::answer(engine, found, RouteRequest { head: &head, url, peer, body, tasks }, grant).await;
     }
     guard::check(&mut head, peer, config)?;
     if let (Some(page), Some(path), Some(peer)) = (engine.dev_page(), dev_page::path_of(&head), peer) {

@@ -21,12 +21,11 @@ use tokio_util::task::TaskTracker;
 
 use super::body::{self, RequestBody};
 use super::cors::Grant;
+use super::guard;
 use super::respond::{self, BrokenOff, HttpAnswer, failure, method_not_allowed};
 use super::router::{Found, Matched};
 use super::upload::{Upload, UploadLimits, too_large};
-use super::{cross_origin, guard};
 use crate::Engine;
-use crate::config::Config;
 use crate::dispatch::{Answer, IncomingRoute, RouteBody, RouteHead, StartedRoute};
 use crate::error::Failure;
 
@@ -36,6 +35,7 @@ const OF_THE_CONNECTION: [&str; 6] = ["connection", "keep-alive", "te", "trailer
 /// A request for a route, which has passed the checks.
 pub(super) struct RouteRequest<'a> {
     pub head: &'a Parts,
+    pub url: String,
     pub peer: Option<IpAddr>,
     pub body: &'a mut RequestBody,
     pub tasks: &'a TaskTracker,
@@ -64,7 +64,7 @@ pub(super) async fn answer(
 }
 
 async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>) -> Result<HttpAnswer, Failure> {
-    let RouteRequest { head, peer, body, tasks } = request;
+    let RouteRequest { head, url, peer, body, tasks } = request;
     let config = engine.config();
     let limits = &config.limits;
     let max = matched.route.options.body_bytes.unwrap_or(limits.body_bytes as u64);
@@ -72,7 +72,7 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
         return Err(too_large(max));
     }
     let has_body = !matches!(head.method, Method::GET | Method::HEAD) && !body.is_end_stream();
-    let input = json!({ "params": matched.params()?, "url": url_of(head, peer, config), "hasBody": has_body });
+    let input = json!({ "params": matched.params()?, "url": url, "hasBody": has_body });
     let address = guard::address(&head.headers, peer, config.trust_proxy);
     let caller = guard::caller(head, address, false);
     let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
@@ -146,15 +146,6 @@ fn header_map(route: &str, pairs: Vec<(String, String)>) -> Result<HeaderMap, Fa
         }
     }
     Ok(headers)
-}
-
-/// The absolute URL of a request. Its scheme is that of a trusted proxy, if there is one.
-fn url_of(head: &Parts, peer: Option<IpAddr>, config: &Config) -> String {
-    let scheme = cross_origin::scheme_of(&head.headers, peer, config).unwrap_or_else(|| "http".to_owned());
-    let host = cross_origin::host_of(&head.headers, peer, config);
-    let host = if host.is_empty() { "localhost" } else { &host };
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    format!("{scheme}://{host}{path}")
 }
 
 /// The end of a route's run.

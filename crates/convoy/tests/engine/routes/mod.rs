@@ -3,6 +3,7 @@
 
 mod bodies;
 mod limits;
+mod requests;
 
 use bytes::Bytes;
 use convoy::{Code, Exchange, ExchangeBody, ExchangeHead, RouteExchange, RouteHead};

@@ -1,0 +1,57 @@
+//! The absolute URL of a request for a route.
+//!
+//! Invariant: its path is the one by which the route was found. Parsers of URLs resolve dot
+//! segments, take a backslash for a slash, and end the host at the first `/`, `?` or `#`; so
+//! where they would change something, the request is refused.
+
+use std::net::IpAddr;
+
+use hyper::header::HOST;
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use percent_encoding::percent_decode_str;
+
+use super::cross_origin;
+use crate::config::Config;
+use crate::error::{Code, Failure};
+
+/// The URL of a request. Its scheme and host are those of a trusted proxy, if there is one.
+pub(super) fn of(head: &Parts, peer: Option<IpAddr>, config: &Config) -> Result<String, Failure> {
+    let scheme = cross_origin::scheme_of(&head.headers, peer, config).unwrap_or_else(|| "http".to_owned());
+    let sent = head.headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let host = cross_origin::host_of(&head.headers, peer, config);
+    if !sent.is_none_or(|sent| is_host(&sent)) || !is_host(&host) {
+        let message = "The host of this request is more than a name or an address, and a port.";
+        return Err(Failure::new(Code::InvalidArgs, message));
+    }
+    check_path(head.uri.path())?;
+    let host = if host.is_empty() { "localhost" } else { &host };
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    Ok(format!("{scheme}://{host}{path}"))
+}
+
+/// Whether a host is empty, or a name or an address, possibly with a port.
+fn is_host(host: &str) -> bool {
+    let is_plain = |authority: Authority| {
+        let has_valid_port = authority.as_str() == authority.host() || authority.port_u16().is_some();
+        has_valid_port && !host.contains(['@', '%'])
+    };
+    host.is_empty() || host.parse().is_ok_and(is_plain)
+}
+
+/// Refuses what a URL would not keep. A dot segment is refused behind an encoded slash, too,
+/// because parameters are decoded, and a route may take one for a path of files.
+fn check_path(path: &str) -> Result<(), Failure> {
+    let refused = |what: &str| Err(Failure::new(Code::InvalidArgs, format!("The path of this request has {what}.")));
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    if decoded.contains('\\') {
+        return refused("a backslash");
+    }
+    if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return refused("a segment `.` or `..`");
+    }
+    if path.contains("//") {
+        return refused("an empty segment");
+    }
+    Ok(())
+}
