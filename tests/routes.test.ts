@@ -64,14 +64,17 @@ describe.each([
   const seen = async (): Promise<string[]> => (await get('/seen')).json() as Promise<string[]>;
 
   test('a handler gets the context of an action, the request and the parameters', async () => {
-    const response = await get('/hello/J%C3%BCrgen?q=1', { headers: { 'x-user': 'ada', 'x-name': 'm\u00fcller' } });
+    const headers = { 'x-user': 'ada', 'x-name': 'm\u00fcller', 'x-forwarded-for': '203.0.113.1' };
+    const response = await get('/hello/J%C3%BCrgen?q=1', { headers });
     expect(response.headers.get('content-length')).not.toBeNull();
     expect(await response.json()).toEqual({
       params: { name: 'Jürgen' },
       url: `${app.baseUrl}/hello/J%C3%BCrgen?q=1`,
       method: 'GET',
       header: 'm\u00fcller',
-      asked: ['GET', '/hello/J%C3%BCrgen?q=1'],
+      // The header is not the client's, which could choose it.
+      address: '127.0.0.1',
+      asked: ['GET', '/hello/J%C3%BCrgen?q=1', '127.0.0.1', '127.0.0.1'],
       user: 'ada',
       isRequest: true,
     });

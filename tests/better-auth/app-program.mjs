@@ -32,13 +32,18 @@ const authFor = createAuthFor((database) => betterAuth({ ...options, database })
 // The port is known only to requests.
 const routedFor = createAuthFor((database) => betterAuth({ ...options, baseURL: undefined, database }));
 
-export const routes = {
-  auth: route.all('/api/auth/*path', (ctx, request) => routedFor(ctx).handler(request)),
-};
-
 const limits = { enabled: true, storage: 'database', window: 600, max: 3 };
 
 const limitedFor = createAuthFor((database) => betterAuth({ ...options, rateLimit: limits, database }));
+
+const limitedRoutesFor = createAuthFor((database) =>
+  betterAuth({ ...options, baseURL: undefined, basePath: '/limited', rateLimit: limits, database }),
+);
+
+export const routes = {
+  auth: route.all('/api/auth/*path', (ctx, request) => routedFor(ctx).handler(request)),
+  limited: route.get('/limited/*path', (ctx, request) => limitedRoutesFor(ctx).handler(request)),
+};
 
 const adapterFor = async (ctx) => (await betterAuth({ ...options, database: convoyAdapter(ctx) }).$context).adapter;
 

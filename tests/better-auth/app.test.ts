@@ -286,6 +286,15 @@ test('requests are counted in the database for a rate limit', async () => {
   expect(rows).toHaveLength(1);
 });
 
+test('a client that sends other addresses with each request is counted as one', async () => {
+  const statuses: number[] = [];
+  for (let n = 0; n < 6; n++) {
+    const headers = { 'x-forwarded-for': `203.0.113.${n}`, 'x-real-ip': `203.0.113.${n}` };
+    statuses.push((await fetch(`${baseUrl}/limited/get-session`, { headers })).status);
+  }
+  expect(statuses).toEqual([200, 200, 200, 429, 429, 429]);
+});
+
 test('plugins have their tables', async () => {
   const tab = await signedUp();
   const { status, body } = await tab.post('/organization/create', { name: 'Acme', slug: 'acme' });

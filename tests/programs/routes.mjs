@@ -15,7 +15,8 @@ export const functions = { events: { record, kinds, whoAmI } };
 
 export const createContext = (request, base) => {
   if (request.headers['x-user'] === 'banned') throw new ConvoyError('FORBIDDEN', 'You are banned.');
-  return { ...base, user: request.headers['x-user'] ?? null, asked: [request.method, request.url] };
+  const asked = [request.method, request.url, request.ip, request.headers['x-forwarded-for']];
+  return { ...base, user: request.headers['x-user'] ?? null, asked };
 };
 
 /** What has happened to streams and signals in this thread. */
@@ -39,6 +40,7 @@ export const routes = {
       url: request.url,
       method: request.method,
       header: request.headers.get('x-name'),
+      address: request.headers.get('x-forwarded-for'),
       asked: ctx.asked,
       user: await ctx.runAction(whoAmI),
       isRequest: request instanceof Request,

@@ -7,6 +7,7 @@ mod cors;
 mod cross_origin;
 mod dev_page;
 mod exchange;
+mod forwarded;
 mod get_query;
 mod guard;
 mod health;
@@ -234,6 +235,7 @@ async fn handle(
     if let Some(found) = found {
         guard::check_route(&mut head, peer, config, found.options())?;
         let url = request_url::of(&head, peer, config)?;
+        forwarded::restrict(&mut head.headers, peer, config);
         return routes::answer(engine, found, RouteRequest { head: &head, url, peer, body, tasks }, grant).await;
     }
     guard::check(&mut head, peer, config)?;

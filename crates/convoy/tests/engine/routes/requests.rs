@@ -1,9 +1,102 @@
-//! What a route is told about its request: a URL whose path is the one that was matched.
+//! What a route is told about its request: an address that the client cannot choose, and a URL whose
+//! path is the one that was matched.
 
-use convoy_testkit::{Functions, TestDb};
-use serde_json::json;
+use bytes::Bytes;
+use convoy::{Exchange, ExchangeBody, ExchangeHead};
+use convoy_testkit::{App, Functions, TestDb};
+use serde_json::{Value, json};
 
-use super::{exchange, request, serve, status};
+use super::{exchange, request, serve, status, whole};
+
+/// A program whose route answers with its request as the host gets it.
+fn telling() -> Functions {
+    Functions::new().route(("GET", "/who", json!({})), |ctx, _| async move {
+        let caller = ctx.caller().expect("a caller").to_string();
+        whole(&ctx, caller)
+    })
+}
+
+/// What the route was told of the sender: its address, and the headers that name proxies.
+fn told(answer: &str) -> Value {
+    let body = answer.rsplit("\r\n\r\n").next().unwrap_or_default();
+    let caller: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    let mut told = json!({ "ip": caller["ip"] });
+    for (name, value) in caller["headers"].as_object().expect("headers") {
+        if name.starts_with("x-") || name == "forwarded" {
+            told[name] = value.clone();
+        }
+    }
+    told
+}
+
+async fn ask(app: &App, headers: &str) -> Value {
+    told(&exchange(app, &request("GET /who", headers, "")).await)
+}
+
+const FORGED: [&str; 4] = [
+    "x-forwarded-for: 203.0.113.1\r\n",
+    "x-forwarded-for: 203.0.113.2\r\nx-forwarded-for: 203.0.113.3\r\n",
+    "X-Real-IP: 203.0.113.4\r\nforwarded: for=203.0.113.4;host=evil.test\r\n",
+    "x-forwarded-host: evil.test\r\nx-forwarded-proto: https\r\nx-forwarded-port: 1\r\nx-forwarded-user: ada\r\n",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_cannot_choose_the_address_that_a_route_is_told() {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({}), telling()).await;
+    for headers in ["", FORGED[0], FORGED[1], FORGED[2], FORGED[3], &FORGED.concat()] {
+        let expected = json!({ "ip": "127.0.0.1", "x-forwarded-for": "127.0.0.1" });
+        assert_eq!(ask(&app, headers).await, expected, "{headers}");
+    }
+    assert_eq!(ask(&app, "x-user: ada\r\n").await["x-user"], "ada");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_a_route_is_told_the_address_that_the_proxy_saw() {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({ "trustProxy": true }), telling()).await;
+    for (headers, address) in [
+        ("", "127.0.0.1"),
+        ("x-forwarded-for: 198.51.100.7\r\n", "198.51.100.7"),
+        ("x-forwarded-for: 203.0.113.1, 198.51.100.7\r\n", "198.51.100.7"),
+        ("x-forwarded-for: 203.0.113.2\r\nx-forwarded-for: 198.51.100.7\r\n", "198.51.100.7"),
+        ("x-forwarded-for: 198.51.100.7, unknown\r\n", "127.0.0.1"),
+        (FORGED[2], "127.0.0.1"),
+    ] {
+        assert_eq!(ask(&app, headers).await, json!({ "ip": address, "x-forwarded-for": address }), "{headers}");
+    }
+    let proxy = "x-forwarded-proto: https, http\r\nx-forwarded-host: a.test, b.test\r\nx-forwarded-user: ada\r\n";
+    let expected = json!({
+        "ip": "127.0.0.1",
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-host": "a.test",
+        "x-forwarded-proto": "https",
+        "x-forwarded-user": "ada",
+    });
+    assert_eq!(ask(&app, proxy).await, expected);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_know_its_peer_tells_a_route_no_address() {
+    let db = TestDb::new().await;
+    for (trusts, peer, expected) in [
+        (false, None, json!({ "ip": null })),
+        (false, Some("::ffff:192.0.2.1"), json!({ "ip": "192.0.2.1", "x-forwarded-for": "192.0.2.1" })),
+        (true, None, json!({ "ip": "203.0.113.1", "x-forwarded-for": "203.0.113.1" })),
+    ] {
+        let app = serve(&db, json!({ "trustProxy": trusts }), telling()).await;
+        let headers = ["host", "x", "x-forwarded-for", "203.0.113.1"].map(str::to_owned).to_vec();
+        let (method, url) = ("GET".to_owned(), "/who".to_owned());
+        let peer = peer.map(str::to_owned);
+        let head = ExchangeHead { method, url, headers, peer, answers_unknown_paths: false };
+        let exchange = Exchange::begin(&app.engine, head, ExchangeBody::Whole(Bytes::new())).expect("a route");
+        let (_head, body) = exchange.respond().await.expect("an answer");
+        assert_eq!(told(&String::from_utf8_lossy(&body)), expected);
+        app.engine.close().await;
+    }
+}
 
 fn pages() -> Functions {
     let functions = Functions::new();
