@@ -13,5 +13,5 @@ export async function createContext(req: ConvoyRequest, base: ServerContext) {
       sessionId: session.id as Id<'session'>,
     }),
   });
-  return { ...base, ip: req.ip, ...(await sessions.context(req, base)) };
+  return { ...base, ...(await sessions.context(req, base)) };
 }
