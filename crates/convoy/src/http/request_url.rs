@@ -21,7 +21,8 @@ pub(super) fn of(head: &Parts, peer: Option<IpAddr>, config: &Config) -> Result<
     let sent = head.headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
     let host = cross_origin::host_of(&head.headers, peer, config);
     if !sent.is_none_or(|sent| is_host(&sent)) || !is_host(&host) {
-        let message = "The host of this request is more than a name or an address, and a port.";
+        let message = "The host of this request is more than a name or an address, and a port; send no other part of \
+                       a URL there.";
         return Err(Failure::new(Code::InvalidArgs, message));
     }
     check_path(head.uri.path())?;
@@ -42,16 +43,16 @@ fn is_host(host: &str) -> bool {
 /// Refuses what a URL would not keep. A dot segment is refused behind an encoded slash, too,
 /// because parameters are decoded, and a route may take one for a path of files.
 fn check_path(path: &str) -> Result<(), Failure> {
-    let refused = |what: &str| Err(Failure::new(Code::InvalidArgs, format!("The path of this request has {what}.")));
+    let refused = |message: &str| Err(Failure::new(Code::InvalidArgs, message));
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     if decoded.contains('\\') {
-        return refused("a backslash");
+        return refused("The path of this request has a backslash; separate its segments by slashes.");
     }
     if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return refused("a segment `.` or `..`");
+        return refused("The path of this request has a segment `.` or `..`; send the path that they lead to.");
     }
     if path.contains("//") {
-        return refused("an empty segment");
+        return refused("The path of this request has an empty segment; send one slash between two segments.");
     }
     Ok(())
 }
