@@ -1,5 +1,5 @@
-//! Reads kept in memory until one of their rows changes, whoever changes it: the sessions
-//! and users that `createContext` looks up for every call.
+//! Reads kept in memory until any program changes one of their rows: the sessions and
+//! users that `createContext` looks up for every call.
 //!
 //! Invariants:
 //! - An answer is kept only if the feed reports every write to the tables it was read from,

@@ -1,6 +1,6 @@
 // The program of `sessions.mjs`. SESSIONS says how `createContext` finds the session of a call:
 // `kept` with cachedReads; `asked` with a query for each call; `cookie` from a copy that is
-// trusted for five minutes, as a cookie cache is, whatever happens to the session meanwhile.
+// trusted for five minutes, as a cookie cache is, also if the session is deleted meanwhile.
 import { createHash } from 'node:crypto';
 import { cachedReads, createAuth, createFunctionHelpers, defineRef, defineSchema, defineTable } from '@avvos/convoy';
 import { z } from 'zod';

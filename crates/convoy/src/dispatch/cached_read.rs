@@ -51,7 +51,8 @@ async fn read_one<S: Strategy>(
     let cache = &inner.read_cache;
     // Before the answer is looked up or read, so that no change in between is missed.
     let reading = used.is_some().then(|| cache.begin());
-    if let Some(kept) = cache.get(key, schema).filter(|_| !scope.request.uncached) {
+    let kept = if scope.request.uncached { None } else { cache.get(key, schema) };
+    if let Some(kept) = kept {
         out.push_str(&kept.answer);
         strategy.add_reads(&kept.reads);
         if let (Some(used), Some(reading)) = (used, reading) {

@@ -170,8 +170,8 @@ pub struct CallMetadata {
 }
 
 /// Members of a context by key: canonical JSON if the value is plain data, `None` if it
-/// cannot be compared. A key that begins with `@@` is a statement about the context as a
-/// whole; [`WHOLE`] is the only one that holds for every caller.
+/// cannot be compared. A key that begins with `@@` is about the context as a whole, or is a
+/// question to its `auth`; [`WHOLE`] is the only one that holds for every caller.
 pub type Seen = BTreeMap<String, Option<String>>;
 
 /// The key by which a host states that a context is what its members show. Not a read: a run

@@ -150,7 +150,7 @@ fn an_answer_ends_after_a_time_also_without_a_change() {
 fn a_mutation_is_stopped_by_changes_only() {
     let cache = cache();
     let first = read(&cache, 1, 1);
-    // Another mutation reads the same anew, and the answer is dropped.
+    // Another mutation reads the same again, and the answer is dropped.
     let second = read(&cache, 1, 1);
     cache.set_tracked_tables(HashSet::new());
     assert_eq!(cache.len(), 0);

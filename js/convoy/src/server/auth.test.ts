@@ -311,7 +311,7 @@ describe('the caller of a repeated mutation', () => {
   const fingerprint = (user: AuthUser | null, more: object = {}): string =>
     callerFingerprint({ auth: createAuth(user), ...more }, {}, JSON.parse(REQUEST));
 
-  it('is the user in an organization, whatever the session', () => {
+  it('is the user in an organization, in any session', () => {
     expect(fingerprint({ ...ANN, roles: [] }, { expiresAt: 1e13 })).toBe(fingerprint(ANN));
     const others = [null, { ...ANN, id: 'u2' }, { ...ANN, organization: 'other' }, { id: 'u1' }].map((user) =>
       fingerprint(user),

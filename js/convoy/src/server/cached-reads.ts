@@ -14,7 +14,7 @@ export const CACHED_READS = Symbol.for('convoy.cachedReads');
 
 /**
  * The database of `createContext`, for the look-ups that every call makes: the session of a token, the user of a session.
- * A document that was found is kept in memory until it changes, whoever changes it, so that the next calls need no
+ * A document that was found is kept in memory until any program changes it, so that the next calls need no
  * statement. It may be out of date by 0.3 seconds at most, 15 after a write that bypasses triggers; a write of this
  * process counts from its commit on. A mutation during which it changes runs again. `get`, and queries that end with `first`, `unique`, `take` or `collect`.
  * In a handler it reads like `ctx.db`.

@@ -19,6 +19,7 @@ import { unwrapEnvelope } from './engine-errors.js';
 import { type Base, baseOf, type StartCall } from './function-calls.js';
 import { RESULT } from './functions.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
+import { isThenable } from './observed-promise.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { type Caller, CONTEXT_ONLY, type InheritedContext, NO_CALLER, type RequestJson, RootRun } from './root-run.js';
 import { RouteCall } from './route-call.js';
@@ -266,10 +267,6 @@ interface ContextSource {
 /** The request of a call from inside the program: without headers, so without a caller. */
 function internalRequest({ name, definition }: NamedFunction): ConvoyRequest {
   return { method: 'POST', url: `/api/${definition.kind}/${name}`, headers: {}, ip: undefined };
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }
 
 function parseReason(text: string): ConvoyError {

@@ -43,3 +43,8 @@ export function rejected(error: unknown): Promise<never> {
 
 /** A no-op rejection handler: the process survives an unhandled rejection, and other handlers still receive it. */
 export function ignore(): void {}
+
+/** Whether `value` is a promise of any kind. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}

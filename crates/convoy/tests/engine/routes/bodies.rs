@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::{connect, echo, exchange, head, post, request, rest, serve, status, text_of, whole};
+use super::{connect, echo, exchange, head, post, reporting_uploads, request, rest, serve, status, text_of, whole};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_above_the_limit_is_refused_by_its_declared_and_by_its_real_length() {
@@ -33,16 +33,7 @@ async fn a_body_above_the_limit_is_refused_by_its_declared_and_by_its_real_lengt
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_arrive_whole_fails_its_reader() {
     let db = TestDb::new().await;
-    let (report, mut reports) = mpsc::unbounded_channel();
-    let functions = Functions::new().route(("POST", "/upload", json!({})), move |ctx, _| {
-        let report = report.clone();
-        async move {
-            let read = text_of(&ctx.exchange()).await;
-            report.send(format!("{read:?}")).expect("the test runs");
-            read?;
-            whole(&ctx, "")
-        }
-    });
+    let (functions, mut reports) = reporting_uploads();
     let app = serve(&db, json!({ "limits": { "bodyMs": 300 } }), functions).await;
     let start = "POST /upload HTTP/1.1\r\nhost: x\r\n";
     // Cut off; cut off within a chunk; a length that is too large; and no end.

@@ -7,9 +7,9 @@ use convoy_testkit::{App, Functions, TestDb, within};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::{connect, exchange, post, request, rest, serve, status, text_of, whole};
+use super::{connect, exchange, post, reporting_uploads, request, rest, serve, status, whole};
 
 /// A program whose route answers after `released`, beside an action.
 fn waiting(released: watch::Receiver<bool>) -> Functions {
@@ -119,16 +119,7 @@ async fn one_address_behind_a_trusted_proxy_cannot_take_every_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_drips_fails_its_reader() {
     let db = TestDb::new().await;
-    let (report, mut reports) = mpsc::unbounded_channel();
-    let functions = Functions::new().route(("POST", "/upload", json!({})), move |ctx, _| {
-        let report = report.clone();
-        async move {
-            let read = text_of(&ctx.exchange()).await;
-            report.send(format!("{read:?}")).expect("the test runs");
-            read?;
-            whole(&ctx, "")
-        }
-    });
+    let (functions, mut reports) = reporting_uploads();
     let app = serve(&db, json!({ "limits": { "bodyMs": 300 } }), functions).await;
     let drip = Duration::from_millis(20);
     let mut socket = connect(&app).await;

@@ -11,6 +11,7 @@ use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 fn head(status: u16) -> RouteHead {
     RouteHead { status, headers: vec![("content-type".into(), "text/plain".into())] }
@@ -40,6 +41,21 @@ fn echo(functions: Functions, method: &str, path: &str, options: Value) -> Funct
         let body = text_of(&ctx.exchange()).await?;
         whole(&ctx, format!("{} {} {body}", input["params"], input["url"].as_str().unwrap_or_default()))
     })
+}
+
+/// A route `POST /upload`, which reads its body, and what it has read or why it failed.
+fn reporting_uploads() -> (Functions, mpsc::UnboundedReceiver<String>) {
+    let (report, reports) = mpsc::unbounded_channel();
+    let functions = Functions::new().route(("POST", "/upload", json!({})), move |ctx, _| {
+        let report = report.clone();
+        async move {
+            let read = text_of(&ctx.exchange()).await;
+            report.send(format!("{read:?}")).expect("the test runs");
+            read?;
+            whole(&ctx, "")
+        }
+    });
+    (functions, reports)
 }
 
 async fn serve(db: &TestDb, options: Value, functions: Functions) -> App {

@@ -14,7 +14,7 @@ import { isOperationFailure } from '../batches.js';
 import { CallDatabase } from '../call-database.js';
 import { filterBuilder, recordedFilter } from '../filter.js';
 import type { FunctionKind } from '../functions.js';
-import { rejected } from '../observed-promise.js';
+import { isThenable, rejected } from '../observed-promise.js';
 import type { Filter } from '../operations.js';
 import type { Table } from '../program.js';
 import type { Run } from '../run.js';
@@ -173,8 +173,4 @@ function forbidden({ name }: Table): ConvoyError {
 
 async function refuseCall(): Promise<never> {
   throw new TypeError('An access rule cannot call functions; it reads with ctx.db, or calls the code of the function.');
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }

@@ -120,8 +120,8 @@ export class Exchange {
   }
 
   /**
-   * The chunks of a stream. Each is produced when the one before was consumed. Throws if the stream fails half-way. If that takes longer than the limit for
-   * slow readers, the exchange is closed and `onStalled` called.
+   * The chunks of a stream. Each is produced when the one before was consumed. If that takes longer than the limit for
+   * slow readers, the exchange is closed and `onStalled` called. Throws if the stream fails half-way.
    */
   async *chunks(onStalled: () => void): AsyncGenerator<Buffer, void, undefined> {
     try {
