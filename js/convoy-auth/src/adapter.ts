@@ -6,9 +6,17 @@
  * refused, too: a caller whose token has a fault is never treated as one who is not signed in.
  */
 
-import { type Auth, type AuthUser, type ConvoyRequest, createAuth, type Identity } from '@avvos/convoy';
+import {
+  type Auth,
+  type AuthUser,
+  type ConvoyRequest,
+  createAuth,
+  type Identity,
+  type SecuritySchemes,
+} from '@avvos/convoy';
 import { hasCredentials } from './credentials.js';
 import { unauthorized } from './refusals.js';
+import { mergeSecuritySchemes } from './security-schemes.js';
 
 /** The members that an adapter adds to the context of a call. */
 export interface AuthContext<User extends AuthUser = AuthUser> {
@@ -28,6 +36,11 @@ export interface AuthAdapterDefinition<User extends AuthUser = AuthUser, Base = 
    */
   readonly headers?: readonly string[];
   /**
+   * The credentials as security schemes of OpenAPI, for the document of the application. Each identifies a caller by
+   * itself. Default: none, so that the document does not mention them.
+   */
+  readonly securitySchemes?: SecuritySchemes;
+  /**
    * The identity of a request; `null` if it carries no credentials of this kind. Throws `UNAUTHORIZED` for credentials
    * that do not hold, and `UNAVAILABLE` if they cannot be checked at present.
    */
@@ -37,6 +50,8 @@ export interface AuthAdapterDefinition<User extends AuthUser = AuthUser, Base = 
 /** Turns the credentials of a request into `ctx.auth`. */
 export interface AuthAdapter<User extends AuthUser = AuthUser, Base = unknown>
   extends AuthAdapterDefinition<User, Base> {
+  /** The credentials that are accepted: export them as `securitySchemes` from `convoy/server.ts`. */
+  readonly securitySchemes: SecuritySchemes;
   /**
    * The members `auth` and `expiresAt` for the result of `createContext`. `auth.user` is `null` for a request without
    * credentials.
@@ -48,7 +63,8 @@ export interface AuthAdapter<User extends AuthUser = AuthUser, Base = unknown>
 export function defineAdapter<User extends AuthUser, Base = unknown>(
   definition: AuthAdapterDefinition<User, Base>,
 ): AuthAdapter<User, Base> {
-  return { ...definition, context: (req, base) => contextOf([definition], req, base) };
+  const { securitySchemes = {} } = definition;
+  return { ...definition, securitySchemes, context: (req, base) => contextOf([definition], req, base) };
 }
 
 /** The user type of an adapter: `UserOf<typeof auth>`. */
@@ -75,6 +91,7 @@ export function compose<
   return {
     accepts: all.map(({ accepts }) => accepts).join(', '),
     headers: [...new Set(all.flatMap(({ headers = [] }) => headers))],
+    securitySchemes: mergeSecuritySchemes(...all.map(({ securitySchemes = {} }) => securitySchemes)),
     identify: (req, base) => identityOf(all, req, base),
     context: (req, base) => contextOf(all, req, base),
   };

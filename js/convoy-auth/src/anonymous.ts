@@ -14,6 +14,7 @@ import type { Claims } from './jwt/claims.js';
 import { tokenAdapter } from './jwt/jwt.js';
 import { boundSettings } from './jwt/settings.js';
 import { unauthorized } from './refusals.js';
+import { jwtScheme } from './security-schemes.js';
 
 /** The options of `anonymous`. */
 export interface AnonymousOptions {
@@ -69,6 +70,7 @@ export function anonymous(options: AnonymousOptions): AnonymousAdapter {
   return {
     ...adapter,
     accepts: 'the token of a guest',
+    securitySchemes: { bearer: jwtScheme('The token of a guest, which the application issues') },
     async issue() {
       const user: GuestUser = { id: `guest_${randomUUID()}`, isAnonymous: true };
       const seconds = Math.floor((Date.now() + days * DAY_MS) / 1000);

@@ -78,6 +78,14 @@ export function apiKeys<User extends AuthUser, Base = unknown>(
   return defineAdapter<User, Base>({
     accepts: `an API key ${prefix}_…`,
     headers: ['authorization', name],
+    securitySchemes: {
+      apiKey: {
+        type: 'apiKey',
+        in: 'header',
+        name: header,
+        description: `A key that begins with \`${prefix}_\`. In place of this header, it may also be a bearer token.`,
+      },
+    },
     async identify(req, base) {
       const key = headerToken(req, name) ?? bearerKey(bearerToken(req), prefix);
       if (key === null) return null;

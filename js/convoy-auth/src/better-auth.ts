@@ -7,6 +7,7 @@
 
 import { type AuthUser, ConvoyError, type ConvoyRequest } from '@avvos/convoy';
 import { type AuthAdapter, defineAdapter } from './adapter.js';
+import { betterAuthSecuritySchemes } from './better-auth-schemes.js';
 import { bearerToken, cookieHeader } from './credentials.js';
 import { text } from './jwt/claims.js';
 import { type PlainData, plainData } from './plain-data.js';
@@ -71,6 +72,7 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
   return defineAdapter({
     accepts: 'a session of Better Auth that has not ended',
     ...(bearer ? { headers: ['authorization'] } : {}),
+    securitySchemes: betterAuthSecuritySchemes(instance.options, { bearer }),
     async identify(req) {
       const token = bearer ? bearerToken(req) : null;
       const cookie = token === null ? cookieHeader(req) : null;

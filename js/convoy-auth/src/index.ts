@@ -33,6 +33,7 @@ export {
   type BetterAuthUser,
   betterAuth,
 } from './better-auth.js';
+export { betterAuthSecuritySchemes } from './better-auth-schemes.js';
 export type { Claims, JwtUser } from './jwt/claims.js';
 export { type JwtOptions, jwt } from './jwt/jwt.js';
 export type { TokenOptions } from './jwt/settings.js';
@@ -44,3 +45,4 @@ export { type OidcOptions, type OidcUser, oidc } from './presets/oidc.js';
 export type { PresetOptions } from './presets/options.js';
 export { type SupabaseOptions, type SupabaseUser, supabase } from './presets/supabase.js';
 export { type WorkosOptions, type WorkosUser, workos } from './presets/workos.js';
+export { mergeSecuritySchemes } from './security-schemes.js';

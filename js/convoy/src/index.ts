@@ -78,6 +78,17 @@ export {
   query,
   route,
 } from './server/functions.js';
+export type {
+  ApiKeyScheme,
+  HttpScheme,
+  MutualTlsScheme,
+  OAuth2Scheme,
+  OAuthFlow,
+  OpenIdConnectScheme,
+  SecurityScheme,
+  SecuritySchemeBase,
+  SecuritySchemes,
+} from './server/openapi/security-schemes.js';
 export { paginationOpts } from './server/pagination-opts.js';
 export { createDb } from './server/removed.js';
 export type {

@@ -12,6 +12,7 @@ import { type AuthAdapter, defineAdapter } from '../adapter.js';
 import { cookieHeader } from '../credentials.js';
 import { plainData } from '../plain-data.js';
 import { unauthorized, unavailable } from '../refusals.js';
+import { sessionScheme } from '../security-schemes.js';
 
 /** A session as the callback `session` returns it; `user` has the fields that the callback adds. */
 export interface AuthJsSession {
@@ -79,6 +80,7 @@ export function authJs<User extends AuthUser = AuthJsUser>(
   const userOf = options.user ?? ((_: AuthJsSession, user: AuthJsUser) => user as unknown as User);
   return defineAdapter({
     accepts: 'a session of Auth.js',
+    securitySchemes: { session: sessionScheme(cookieName, 'Auth.js') },
     async identify(req) {
       const cookie = cookiesOf(cookieHeader(req), cookieName);
       if (cookie === null) return null;

@@ -4,6 +4,7 @@ import type { AuthUser } from '@avvos/convoy';
 import type { JSONWebKeySet } from 'jose';
 import { type AuthAdapter, defineAdapter } from '../adapter.js';
 import { bearerToken } from '../credentials.js';
+import { jwtScheme } from '../security-schemes.js';
 import { type Claims, type JwtUser, standardUser } from './claims.js';
 import { boundSettings, type JwtSettings, type TokenOptions } from './settings.js';
 import { TokenVerifier } from './verify.js';
@@ -50,9 +51,11 @@ export function tokenAdapter<Standard extends AuthUser, User extends AuthUser>(
   const verifier = new TokenVerifier(settings);
   // Without `custom`, `User` is its default, `Standard`.
   const userOf = custom ?? ((_: Claims, user: Standard) => user as unknown as User);
+  const issuers = settings.issuers.join(' or ');
   return defineAdapter({
-    accepts: `a token of ${settings.issuers.join(' or ')}`,
+    accepts: `a token of ${issuers}`,
     headers: ['authorization'],
+    securitySchemes: { bearer: jwtScheme(`A token of ${issuers}`) },
     async identify(req) {
       const token = bearerToken(req);
       if (token === null || !verifier.recognises(token)) return null;

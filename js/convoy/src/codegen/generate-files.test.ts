@@ -29,6 +29,7 @@ const project: Project = {
     leaf('mail.deliver', { kind: 'action', internal: true }),
   ],
   contextModule: '../server.js',
+  schemesModule: null,
   routesModule: '../http.js',
   drizzleStandIn: false,
 };
@@ -48,12 +49,25 @@ describe('the generated files', () => {
     expect(of('a-b', '__proto__')).not.toContain('schemaModule');
   });
 
+  it('start with the security schemes of server.ts, with and without a context', () => {
+    const startFile = (changes: Partial<Project>) => generateFiles({ ...project, ...changes }).get('http.ts');
+    const imported = "const server = await import('../server.js');";
+    const passed = 'securitySchemes: server.securitySchemes,';
+    expect(startFile({})).not.toContain(passed);
+    for (const contextModule of ['../server.js', null]) {
+      const text = startFile({ contextModule, schemesModule: '../server.js' }) ?? '';
+      expect(text).toContain(passed);
+      expect(text.split(imported)).toHaveLength(2);
+    }
+  });
+
   it('of an empty project', () => {
     const empty: Project = {
       schema: { module: '../../other/schema.js', exportName: 'schema' },
       tables: [],
       functions: [],
       contextModule: null,
+      schemesModule: null,
       routesModule: null,
       drizzleStandIn: false,
     };

@@ -18,12 +18,13 @@ const ownNames = [
   'startConvoyServer',
 ];
 
-export function httpFile({ schema, functions, contextModule, routesModule }: Project): string {
+export function httpFile({ schema, functions, contextModule, schemesModule, routesModule }: Project): string {
   const modules = moduleNames(functions, ownNames);
+  const serverModule = contextModule ?? schemesModule;
   const imports: [string, string][] = [
     ...[...modules].map(([module, name]): [string, string] => [name, module]),
     ['schema', schema.module],
-    ...(contextModule ? [['server', contextModule] as [string, string]] : []),
+    ...(serverModule ? [['server', serverModule] as [string, string]] : []),
     ...(routesModule ? [['routes', routesModule] as [string, string]] : []),
   ];
   return [
@@ -36,6 +37,7 @@ export function httpFile({ schema, functions, contextModule, routesModule }: Pro
     '  return {',
     `    schema: schema.${schema.exportName},`,
     ...(contextModule ? ['    createContext: server.createContext,'] : []),
+    ...(schemesModule ? ['    securitySchemes: server.securitySchemes,'] : []),
     ...(routesModule ? ['    routes,'] : []),
     `    functions: ${functionsText(arrangeFunctions(functions), modules, '    ')},`,
     '  };',

@@ -33,6 +33,8 @@ export interface Project {
   readonly functions: readonly ProjectFunction[];
   /** `convoy/server.ts`, where it exports `createContext`. */
   readonly contextModule: string | null;
+  /** The same file, where it exports `securitySchemes`. */
+  readonly schemesModule: string | null;
   /** `convoy/http.ts`, where it exists. */
   readonly routesModule: string | null;
   /** Functions import from `drizzle-orm`, which is not installed. */

@@ -35,6 +35,7 @@ const project: Project = {
     leaf('admin.first', 'query', { module: '../functions/admin/index.js' }),
   ],
   contextModule: '../server.js',
+  schemesModule: null,
   routesModule: null,
   drizzleStandIn: false,
 };

@@ -20,6 +20,7 @@ import type { FunctionKind } from './functions.js';
 import { type NodeHandler, nodeHandler, type UpgradeHandler, upgradeHandler } from './handlers/node-handler.js';
 import { type WebHandlers, webHandlers } from './handlers/web-handlers.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
+import type { SecuritySchemes } from './openapi/security-schemes.js';
 import type { EngineOptions } from './options.js';
 import { explainListen } from './port-owner.js';
 import { type PreloadOptions, preload } from './preload.js';
@@ -43,6 +44,8 @@ export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOp
   readonly createContext?: CreateContext<BaseContext<DataModelOf<Schema>>> | undefined;
   /** The HTTP routes by name, such as `import * as routes from './convoy/http.js'`. */
   readonly routes?: RouteModule | undefined;
+  /** What identifies a caller, for the OpenAPI document: the `securitySchemes` of an adapter of `@avvos/convoy-auth`. */
+  readonly securitySchemes?: SecuritySchemes | undefined;
   /** Only in `ConvoyModuleOptions`. */
   readonly program?: undefined;
 }
@@ -231,8 +234,9 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );
   }
-  const { schema, functions, createContext, routes, program: _none, ...engineOptions } = rest;
-  return { source: { schema, functions, createContext, routes }, workers: null, engineOptions };
+  const { schema, functions, createContext, routes, securitySchemes, program: _none, ...engineOptions } = rest;
+  const source = { schema, functions, createContext, routes, securitySchemes };
+  return { source, workers: null, engineOptions };
 }
 
 function executorFor(

@@ -123,6 +123,8 @@ export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args =
   readonly http: 'GET' | null;
   /** For how long shared caches may keep answers of a query. */
   readonly cache: PublicCache | null;
+  /** True for a function defined with `authed`. */
+  readonly authed: boolean;
   /** False for a mutation defined with `transaction: false`. */
   readonly transaction: boolean;
   /** The handler of the definition; takes parsed arguments. */
@@ -195,23 +197,24 @@ const BRAND = Symbol.for('convoy.function');
 
 /** Creates the builders for handlers whose context is a `Context`. */
 export function createFunctionHelpers<Context = ConvoyContext>(): FunctionHelpers<Context> {
-  const authed = buildersFor<SignedInContext<Context>>(needingSignIn);
-  return { ...buildersFor<Context>(), authed, route: createRouteBuilders<Context>() };
+  const authed = buildersFor<SignedInContext<Context>>('signed in');
+  return { ...buildersFor<Context>('anyone'), authed, route: createRouteBuilders<Context>() };
 }
 
-/** The builders, which pass each handler through `wrap`. */
-function buildersFor<Context>(wrap: Wrap = (handler) => handler): FunctionBuilders<Context> {
+/** Who may call a function, as far as its builder decides it. */
+type Callers = 'anyone' | 'signed in';
+
+/** The builders of functions for these callers. */
+function buildersFor<Context>(callers: Callers): FunctionBuilders<Context> {
   return {
-    query: builder('query', 'query', wrap) as QueryBuilder<Context>,
-    mutation: builder('mutation', 'mutation', wrap) as MutationBuilder<Context>,
-    action: builder('action', 'action', wrap) as ActionBuilder<Context>,
-    internalQuery: builder('query', 'internalQuery', wrap) as QueryBuilder<Context>,
-    internalMutation: builder('mutation', 'internalMutation', wrap) as MutationBuilder<Context>,
-    internalAction: builder('action', 'internalAction', wrap) as ActionBuilder<Context>,
+    query: builder('query', 'query', callers) as QueryBuilder<Context>,
+    mutation: builder('mutation', 'mutation', callers) as MutationBuilder<Context>,
+    action: builder('action', 'action', callers) as ActionBuilder<Context>,
+    internalQuery: builder('query', 'internalQuery', callers) as QueryBuilder<Context>,
+    internalMutation: builder('mutation', 'internalMutation', callers) as MutationBuilder<Context>,
+    internalAction: builder('action', 'internalAction', callers) as ActionBuilder<Context>,
   };
 }
-
-type Wrap = (handler: AnyConvoyFunction['handler']) => AnyConvoyFunction['handler'];
 
 function needingSignIn(handler: AnyConvoyFunction['handler']): AnyConvoyFunction['handler'] {
   return (ctx, args) => {
@@ -280,8 +283,8 @@ interface LooseDefinition {
 }
 
 /** `name` is that of the builder, for messages; it differs from the kind for an internal function. */
-function builder(kind: FunctionKind, name: BuilderName, wrap: Wrap) {
-  return (definition: LooseDefinition): AnyConvoyFunction => build({ kind, name, wrap }, definition);
+function builder(kind: FunctionKind, name: BuilderName, callers: Callers) {
+  return (definition: LooseDefinition): AnyConvoyFunction => build({ kind, name, callers }, definition);
 }
 
 type BuilderName = keyof FunctionBuilders<unknown>;
@@ -289,10 +292,10 @@ type BuilderName = keyof FunctionBuilders<unknown>;
 interface BuilderSettings {
   readonly kind: FunctionKind;
   readonly name: BuilderName;
-  readonly wrap: Wrap;
+  readonly callers: Callers;
 }
 
-function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinition) {
+function build({ kind, name, callers }: BuilderSettings, definition: LooseDefinition) {
   if (typeof definition?.handler !== 'function') {
     throw new TypeError(`${name}({ … }) needs a \`handler\`: ${name}({ handler: async (ctx, args) => … }).`);
   }
@@ -304,7 +307,9 @@ function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinitio
   if (returns !== undefined && !isZodType(returns)) {
     throw new TypeError(`${name}({ returns }) takes a Zod 4 schema, such as z.object({ … }).`);
   }
-  const handler = wrap(definition.handler as AnyConvoyFunction['handler']);
+  const given = definition.handler as AnyConvoyFunction['handler'];
+  const authed = callers === 'signed in';
+  const handler = authed ? needingSignIn(given) : given;
   return Object.freeze({
     [BRAND]: true,
     kind,
@@ -314,6 +319,7 @@ function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinitio
     share: kind !== 'query' || definition.share !== false,
     persist: kind !== 'query' || definition.persist !== false,
     ...httpOptions(name, definition),
+    authed,
     transaction: kind !== 'mutation' || definition.transaction !== false,
     handler,
     async run(ctx: unknown, args: unknown) {

@@ -21,6 +21,7 @@ import { DEV_QUERY_DESCRIPTION, DEV_QUERY_NAME, devQuery } from './dev-query.js'
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
 import { OPENAPI_DESCRIPTION, OPENAPI_NAME, openApiFunction } from './openapi/function.js';
+import { checkedSchemes, type SecuritySchemes } from './openapi/security-schemes.js';
 import type { QueryWatch } from './query-watch.js';
 import { routeFunction } from './route-call.js';
 import { describeRoutes, listRoutes, type RouteModule } from './routes.js';
@@ -45,6 +46,8 @@ export interface ProgramSource {
   readonly createContext?: CreateContext | undefined;
   /** The HTTP routes, by the name of their export. */
   readonly routes?: RouteModule | undefined;
+  /** What identifies a caller, for the OpenAPI document. */
+  readonly securitySchemes?: SecuritySchemes | undefined;
 }
 
 /** A function with its name. */
@@ -101,7 +104,7 @@ export interface ProgramOptions {
   readonly resultBytes?: number;
 }
 
-/** Prepares a program. Throws if a function has an invalid name. */
+/** Prepares a program. Throws if a function has an invalid name, or a security scheme has a mistake. */
 export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
   const { dev = false, watch = null, resultBytes = DEFAULT_MAX_RESULT_BYTES } = options;
   const functions = listFunctions(source.functions);
@@ -110,13 +113,17 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
   );
   const byName = new Map(tables);
   const routes = listRoutes(source.routes);
-  const hasContext = source.createContext !== undefined;
+  const document = {
+    routes,
+    hasContext: source.createContext !== undefined,
+    securitySchemes: checkedSchemes(source.securitySchemes),
+  };
   return {
     functions: [
       ...functions,
       { name: CHECK_NAME, definition: documentCheck(byName) },
       { name: BACKFILL_NAME, definition: defaultBackfill(byName) },
-      { name: OPENAPI_NAME, definition: openApiFunction(functions, { routes, hasContext }) },
+      { name: OPENAPI_NAME, definition: openApiFunction(functions, document) },
       ...(dev ? [{ name: DEV_QUERY_NAME, definition: devQuery(functions, byName) }] : []),
     ],
     routes: routes.map(({ route }) => routeFunction(route)),

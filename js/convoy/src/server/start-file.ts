@@ -75,8 +75,9 @@ async function create({ url, source }: StartCode, options: StartOptions): Promis
     );
   }
   if (engine.workers !== 0) return createConvoy({ ...engine, databaseUrl, program: url });
-  const { schema, functions, createContext, routes } = typeof source === 'function' ? await source() : source;
-  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext, routes });
+  const program = typeof source === 'function' ? await source() : source;
+  const { schema, functions, createContext, routes, securitySchemes } = program;
+  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext, routes, securitySchemes });
 }
 
 async function start(code: StartCode, options: StartOptions): Promise<Convoy> {

@@ -89,6 +89,23 @@ export const helper = () => 2;`,
     expect((await compile()).source.routes).toBeUndefined();
   });
 
+  it('takes the security schemes of server.ts, also without a context, and refuses mistakes in them', async () => {
+    const exporting = (schemes: string) =>
+      project.write({ 'convoy/server.ts': `export const securitySchemes = ${schemes};` });
+    await exporting(`{ key: { type: 'apiKey', in: 'header', name: 'x-api-key' } }`);
+    const { source } = await compile();
+    expect(source.securitySchemes).toEqual({ key: { type: 'apiKey', in: 'header', name: 'x-api-key' } });
+    expect(source.createContext).toBeUndefined();
+    expect(await generated('server.ts')).not.toContain('../server.js');
+    expect(await generated('http.ts')).toContain('securitySchemes: server.securitySchemes,');
+    await exporting(`{ key: { type: 'apiKey', in: 'body', name: 'key' } }`);
+    await expect(compile()).rejects.toThrow(
+      '`securitySchemes` of convoy/server.ts has a mistake at key.in: expected header, cookie or query.',
+    );
+    await exporting('undefined');
+    expect((await compile()).source.securitySchemes).toBeUndefined();
+  });
+
   it('infers a table from the export that is this table', async () => {
     await project.write({
       'convoy/tables/rooms.ts': messagesSchema

@@ -10,6 +10,7 @@ export function describeCode({
   functions,
   createContext,
   routes,
+  securitySchemes,
   configuresServer,
 }: LoadedCode): InspectedCode {
   return {
@@ -23,6 +24,7 @@ export function describeCode({
     functions: functions.map(({ definition: _, ...described }) => described),
     hasContext: createContext !== undefined,
     hasRoutes: routes !== undefined,
+    hasSecuritySchemes: securitySchemes !== undefined,
     configuresServer,
   };
 }

@@ -19,6 +19,7 @@ export interface InspectedCode {
   readonly functions: readonly ProjectFunction[];
   readonly hasContext: boolean;
   readonly hasRoutes: boolean;
+  readonly hasSecuritySchemes: boolean;
   readonly configuresServer: boolean;
 }
 

@@ -1,10 +1,11 @@
-/** Imports a bundle and extracts the parts of a program: the schema, functions by name, and `createContext`. */
+/** Imports a bundle and extracts the parts of a program: the schema, functions by name, and what `server.ts` exports. */
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { asImport, type ProjectFunction, segmentsOf } from '../../codegen/index.js';
 import { isTableDefinition, type SchemaDefinition } from '../../schema/index.js';
 import type { CreateContext } from '../../server/contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions.js';
+import { checkedSchemes, type SecuritySchemes } from '../../server/openapi/security-schemes.js';
 import type { RouteModule } from '../../server/routes.js';
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
@@ -25,6 +26,8 @@ export interface LoadedCode {
   readonly createContext: CreateContext | undefined;
   /** The exports of `http.ts`; `undefined` without that file. */
   readonly routes: RouteModule | undefined;
+  /** Those that `server.ts` exports, checked. */
+  readonly securitySchemes: SecuritySchemes | undefined;
   /** `server.ts` exports `configureServer`, which 0.0.1 called. */
   readonly configuresServer: boolean;
 }
@@ -45,6 +48,7 @@ export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: Pr
     ...schemaIn(modules.schema ?? {}, layout),
     functions,
     routes: modules.http,
+    securitySchemes: schemesIn(modules.server ?? {}, layout),
     createContext: typeof createContext === 'function' ? (createContext as CreateContext) : undefined,
     configuresServer: modules.server?.configureServer !== undefined,
   };
@@ -88,6 +92,15 @@ function isSchema(value: unknown): value is SchemaDefinition {
   if (typeof value !== 'object' || value === null || !('tables' in value)) return false;
   const { tables } = value;
   return typeof tables === 'object' && tables !== null && Object.values(tables).every(isTableDefinition);
+}
+
+function schemesIn(module: Module, { root, serverFile }: ProjectLayout): SecuritySchemes | undefined {
+  try {
+    return checkedSchemes(module.securitySchemes, `\`securitySchemes\` of ${path.relative(root, serverFile)}`);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new CodeProblem([{ text: error.message, location: null }], { cause: error });
+  }
 }
 
 function functionsIn(module: Module, file: string, layout: ProjectLayout): LoadedFunction[] {

@@ -25,6 +25,7 @@ export async function writeProgram(
     `import * as code from './${path.basename(bundleFile)}';`,
     `export const schema = code.schema.${code.schemaExport};`,
     ...(code.hasRoutes ? ['export const routes = code.http;'] : []),
+    ...(code.hasSecuritySchemes ? ['export const securitySchemes = code.server.securitySchemes;'] : []),
     ...(code.hasContext ? ['export const createContext = code.server.createContext;'] : []),
     `export const functions = ${functionsText(arrangeFunctions(code.functions), modules, '')};`,
     '',

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { openApiDocument } from '../../server/openapi/document.js';
+import { checkedSchemes } from '../../server/openapi/security-schemes.js';
 import { listFunctions } from '../../server/program.js';
 import { importProgram } from '../../server/program-module.js';
 import { listRoutes } from '../../server/routes.js';
@@ -41,7 +42,7 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
   const { program, config } = await runnableCode(flags, layout, quietTerminal(terminal));
   // Modules may print when they are loaded.
   printToStandardError();
-  const { functions, createContext, routes } = await importProgram(pathToFileURL(program).href);
+  const { functions, createContext, routes, securitySchemes } = await importProgram(pathToFileURL(program).href);
   const application = await applicationIn(layout.root);
   const given = typeof config.openapi === 'object' ? config.openapi : {};
   const document = openApiDocument(listFunctions(functions), {
@@ -51,6 +52,7 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
     basePath: config.basePath ?? '/api',
     routes: listRoutes(routes),
     hasContext: createContext !== undefined,
+    securitySchemes: checkedSchemes(securitySchemes),
   });
   const text = `${JSON.stringify(document, null, 2)}\n`;
   if (flags.out === undefined) {

@@ -73,6 +73,38 @@ describe('the document', () => {
     expect(document.components.securitySchemes.bearer).toEqual({ type: 'http', scheme: 'bearer' });
   });
 
+  it('states the security schemes of the application, each an alternative', () => {
+    const securitySchemes = {
+      bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+      apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+    };
+    const { authed } = createFunctionHelpers();
+    const functions = {
+      open: query({ handler }),
+      closed: authed.query({ http: 'GET', handler }),
+      shut: authed.mutation({ handler }),
+    };
+    const stated = documentOf(functions, { hasContext: true, securitySchemes });
+    expect(stated.components.securitySchemes).toEqual(securitySchemes);
+    const signedIn = [{ bearer: [] }, { apiKey: [] }];
+    expect(stated.security).toEqual([{}, ...signedIn]);
+    const operations = Object.values<Part>(stated.paths).flatMap((each) => Object.values<Part>(each));
+    expect(operations.map(({ operationId, security }) => [operationId, security])).toEqual([
+      ['open', undefined],
+      ['closed:get', signedIn],
+      ['closed', signedIn],
+      ['shut', signedIn],
+    ]);
+    // Nothing is known of the callers of an application that states nothing, or that it has no credentials.
+    for (const nothing of [{ hasContext: true }, { hasContext: true, securitySchemes: {} }]) {
+      const { paths } = documentOf(functions, nothing);
+      expect(paths['/api/mutation/shut'].post).not.toHaveProperty('security');
+    }
+    const without = documentOf(functions, { hasContext: true, securitySchemes: {} });
+    expect(without).not.toHaveProperty('security');
+    expect(without.components).not.toHaveProperty('securitySchemes');
+  });
+
   it('lists the errors with their statuses; only a mutation takes a key', () => {
     const { paths, components } = documentOf({
       read: query({ handler }),

@@ -9,6 +9,8 @@ import type { NamedFunction } from '../program.js';
 import type { NamedRoute } from '../routes.js';
 import { ROUTES_TAG, routePaths } from './routes.js';
 import { componentName, DocumentSchemas, type JsonSchema } from './schemas.js';
+import { type DocumentSecurity, securityOf } from './security.js';
+import type { SecuritySchemes } from './security-schemes.js';
 
 export interface DocumentOptions {
   /** The name of the application. */
@@ -23,6 +25,8 @@ export interface DocumentOptions {
   readonly routes?: readonly NamedRoute[];
   /** Functions get a context from the request, so a bearer token may identify the caller. */
   readonly hasContext: boolean;
+  /** What identifies a caller, if the application states it. */
+  readonly securitySchemes?: SecuritySchemes | undefined;
 }
 
 /** An OpenAPI document, as JSON. */
@@ -33,7 +37,8 @@ export interface OpenApiDocument extends JsonSchema {
 
 /** Creates the document. Throws where two schemas have the same `id`. */
 export function openApiDocument(functions: readonly NamedFunction[], options: DocumentOptions): OpenApiDocument {
-  const { title, version, servers = [], basePath = '/api', routes = [], hasContext } = options;
+  const { title, version, servers = [], basePath = '/api', routes = [] } = options;
+  const security = securityOf(options);
   const schemas = new DocumentSchemas();
   schemas.add(ERROR, errorSchema());
   const listed = functions.filter(({ definition }) => !definition.internal);
@@ -41,23 +46,29 @@ export function openApiDocument(functions: readonly NamedFunction[], options: Do
     openapi: '3.1.1',
     info: { title, version },
     ...(servers.length === 0 ? {} : { servers: servers.map((url) => ({ url })) }),
-    ...(hasContext ? { security: [{}, { bearer: [] }] } : {}),
+    ...security.ofDocument,
     tags: [...new Set([...listed.map(tagOf), ...routes.map(() => ROUTES_TAG)])].sort().map((name) => ({ name })),
-    paths: { ...functionPaths(listed, basePath, schemas), ...routePaths(routes) },
+    paths: { ...functionPaths(listed, basePath, { schemas, security }), ...routePaths(routes) },
     components: {
       schemas: schemas.components,
       responses: Object.fromEntries(CODES.map((code) => [code, errorResponse(code)])),
-      ...(hasContext ? { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } } : {}),
+      ...security.components,
     },
   };
 }
 
+/** What operations refer to. */
+interface Parts {
+  readonly schemas: DocumentSchemas;
+  readonly security: DocumentSecurity;
+}
+
 /** Path → methods of the functions. */
-function functionPaths(listed: readonly NamedFunction[], basePath: string, schemas: DocumentSchemas): JsonSchema {
+function functionPaths(listed: readonly NamedFunction[], basePath: string, parts: Parts): JsonSchema {
   const paths = listed.map((each) => [
     `${basePath}/${each.definition.kind}/${each.name}`,
     named(each, () => {
-      const post = operation(each, schemas);
+      const post = operation(each, parts);
       return each.definition.http === 'GET' ? { get: readOperation(post), post } : { post };
     }),
   ]);
@@ -104,9 +115,9 @@ function readOperation({ requestBody: { required, content }, responses, ...post 
 
 const TEXT = { type: 'string' } as const;
 
-function operation(listed: NamedFunction, schemas: DocumentSchemas): Operation {
+function operation(listed: NamedFunction, { schemas, security }: Parts): Operation {
   const { name, definition } = listed;
-  const { kind, input, returns, transaction } = definition;
+  const { kind, input, returns, transaction, authed } = definition;
   const owner = componentName(name);
   const args = schemas.convert(input, 'input', `${owner}.input`);
   const data = returns === undefined ? {} : schemas.convert(returns, 'output', `${owner}.output`);
@@ -114,6 +125,7 @@ function operation(listed: NamedFunction, schemas: DocumentSchemas): Operation {
     operationId: name,
     tags: [tagOf(listed)],
     ...describedBy(args),
+    ...(authed ? security.ofSignedIn : {}),
     ...(kind === 'mutation' && transaction ? { parameters: [IDEMPOTENCY_KEY] } : {}),
     requestBody: { required: needsBody(args), content: json(args) },
     responses: {

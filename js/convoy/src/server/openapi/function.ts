@@ -20,16 +20,16 @@ export const OPENAPI_DESCRIPTION: FunctionDescription = {
   transaction: true,
 };
 
-/** Creates the function for a program with these functions and routes. */
+/** Creates the function for a program with these functions, routes and security schemes. */
 export function openApiFunction(
   functions: readonly NamedFunction[],
-  { routes, hasContext }: Required<Pick<DocumentOptions, 'routes' | 'hasContext'>>,
+  program: Pick<DocumentOptions, 'routes' | 'hasContext' | 'securitySchemes'>,
 ): AnyConvoyFunction {
   return internalQuery({
     input: z.object({
       basePath: z.string(),
       options: z.object({ title: z.string(), version: z.string(), servers: z.array(z.string()) }),
     }),
-    handler: (_ctx, { basePath, options }) => openApiDocument(functions, { ...options, basePath, routes, hasContext }),
+    handler: (_ctx, { basePath, options }) => openApiDocument(functions, { ...program, ...options, basePath }),
   }) as AnyConvoyFunction;
 }
