@@ -1,20 +1,10 @@
 /** `convoy openapi`: an independent validator accepts the document, and a client that is generated from it works. */
-import { execFile } from 'node:child_process';
-import { readFile, symlink } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { promisify } from 'node:util';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
-import { transform } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CommandLine } from './command-line.js';
-
-const repository = join(import.meta.dirname, '..');
-/** The generator works with TypeScript 5, which that workspace has. */
-const typeTests = createRequire(join(repository, 'type-tests/package.json'));
-const programOf = (name: string, path: string) => join(dirname(typeTests.resolve(`${name}/package.json`)), path);
-const node = (...args: string[]) => promisify(execFile)(process.execPath, args, { cwd: app.root });
+import { clientProject, generateClient } from './generated-client.js';
 
 const FUNCTIONS = `import { defineRef, idOf } from '@avvos/convoy';
 import { z } from 'zod';
@@ -112,23 +102,8 @@ import { z } from 'zod';
 export default defineSchema({ notes: { body: z.string() } });`,
     'convoy/functions/notes.ts': FUNCTIONS,
     'convoy/http.ts': ROUTES,
-    'client.ts': CLIENT,
-    'tsconfig.json': JSON.stringify({
-      compilerOptions: {
-        module: 'nodenext',
-        target: 'es2023',
-        lib: ['es2023', 'dom'],
-        types: [],
-        strict: true,
-        noEmit: true,
-      },
-      files: ['client.ts'],
-    }),
+    ...clientProject(CLIENT),
   });
-  for (const name of ['openapi-fetch', 'openapi-typescript-helpers']) {
-    const installed = join(repository, 'node_modules', name);
-    await symlink(installed, join(app.root, 'node_modules', name));
-  }
 });
 afterAll(() => app.remove());
 
@@ -168,13 +143,7 @@ test('is the same for built code, and is written to a file', async () => {
 });
 
 test('a client that is generated from it compiles, and calls the server', async () => {
-  expect((await app.run(['openapi', '--out', 'openapi.json'])).code).toBe(0);
-  await node(programOf('openapi-typescript', 'bin/cli.js'), 'openapi.json', '-o', 'schema.ts');
-  const compiled = await node(programOf('typescript', 'bin/tsc'), '-p', '.').catch((error) => error);
-  expect(compiled.stdout).toBe('');
-  const { code } = await transform(CLIENT, { loader: 'ts', format: 'esm' });
-  await app.write({ 'client.mjs': code });
-  const { useApi } = await import(pathToFileURL(join(app.root, 'client.mjs')).href);
+  const { useApi } = await generateClient<{ useApi(url: string): Promise<unknown> }>(app, CLIENT);
   expect((await app.run(['migrate'])).code).toBe(0);
   expect((await app.run(['build'])).code).toBe(0);
   const { url } = await app.serve();

@@ -1,6 +1,6 @@
 /**
  * How callers say who they are: the security schemes of the OpenAPI document, as an application states them. They describe
- * what its `createContext` accepts, and decide nothing: without running it, no other source for them exists.
+ * what its `createContext` accepts, and decide nothing. That one is a function, so the document cannot be made from it.
  */
 
 import * as z from 'zod';
