@@ -181,6 +181,21 @@ test('`createConvoy` takes them, and refuses mistakes in them', async () => {
   await expect(open(wrong)).rejects.toThrow('`securitySchemes` has a mistake at apiKey.in: expected header, cookie or');
 }, 60_000);
 
+test('in development, an edit of them is in the document at once', async () => {
+  const dev = app.start(['dev', '--no-types', '--port', '0']);
+  const [address] = await dev.prints(/http:\/\/[^\s/]+/);
+  const schemes = async () => {
+    const document = await (await fetch(`${address}/api/openapi.json`)).json();
+    return Object.keys(document.components.securitySchemes);
+  };
+  expect(await schemes()).toEqual(['bearer', 'apiKey', 'session']);
+  const own = "export const securitySchemes = { own: { type: 'mutualTLS' } } as const;";
+  await app.write({ 'convoy/server.ts': SERVER.replace(/^export \{.*/m, own) });
+  await dev.prints(/server\.ts changed: loaded/);
+  expect(await schemes()).toEqual(['own']);
+  await app.write({ 'convoy/server.ts': SERVER });
+}, 60_000);
+
 test('a mistake in them is told when the code is loaded, with its file', async () => {
   await app.write({
     'convoy/server.ts': "export const securitySchemes = { key: { type: 'apiKey', in: 'body', name: 'key' } };",

@@ -1,7 +1,10 @@
 import type { ConvoyRequest, Id } from '@avvos/convoy';
-import { betterAuth } from '@avvos/convoy-auth';
+import { betterAuth, betterAuthSecuritySchemes } from '@avvos/convoy-auth';
 import type { ServerContext } from './_generated/server';
-import { authFor } from './auth';
+import { authFor, authOptions } from './auth';
+
+/** For clients that read the OpenAPI document: the name of the session's cookie. */
+export const securitySchemes = betterAuthSecuritySchemes(authOptions);
 
 /** Finds the session of a call by its cookie. What is read here belongs to the call: without the session, it ends. */
 export async function createContext(req: ConvoyRequest, base: ServerContext) {

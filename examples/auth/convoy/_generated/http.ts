@@ -15,6 +15,7 @@ export const { createConvoyServer, program, startConvoyServer } = defineStartFil
   return {
     schema: schema.default,
     createContext: server.createContext,
+    securitySchemes: server.securitySchemes,
     routes,
     functions: {
       notes: {

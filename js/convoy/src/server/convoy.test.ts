@@ -139,9 +139,11 @@ describe('createConvoy', () => {
     expect(engine.closed).toBe(1);
   });
 
-  it('rejects invalid functions before it opens the engine, and closes the engine if loading fails', async () => {
+  it('rejects invalid functions and security schemes before it opens the engine, and closes the engine if loading fails', async () => {
     const early = new ScriptedEngine();
     await expect(convoyOf(early, { schema, functions: { 'a.b': functions.notes.echo } })).rejects.toThrow(/dot/);
+    const securitySchemes = { key: { type: 'basic' } } as never;
+    await expect(convoyOf(early, { schema, functions, securitySchemes })).rejects.toThrow(/mistake at key\.type/);
     expect(early.opened).toEqual([]);
     const late = new ScriptedEngine();
     vi.spyOn(late, 'load').mockRejectedValueOnce(new Error('{"code":"UNAVAILABLE","message":"away"}'));

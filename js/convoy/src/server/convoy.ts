@@ -20,7 +20,7 @@ import type { FunctionKind } from './functions.js';
 import { type NodeHandler, nodeHandler, type UpgradeHandler, upgradeHandler } from './handlers/node-handler.js';
 import { type WebHandlers, webHandlers } from './handlers/web-handlers.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
-import type { SecuritySchemes } from './openapi/security-schemes.js';
+import { checkedSchemes, type SecuritySchemes } from './openapi/security-schemes.js';
 import type { EngineOptions } from './options.js';
 import { explainListen } from './port-owner.js';
 import { type PreloadOptions, preload } from './preload.js';
@@ -235,7 +235,8 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
     );
   }
   const { schema, functions, createContext, routes, securitySchemes, program: _none, ...engineOptions } = rest;
-  const source = { schema, functions, createContext, routes, securitySchemes };
+  const schemes = checkedSchemes(securitySchemes);
+  const source = { schema, functions, createContext, routes, securitySchemes: schemes };
   return { source, workers: null, engineOptions };
 }
 

@@ -109,7 +109,7 @@ const json = z.custom((value) => sendingProblem(value) === null, 'expected JSON'
 /** An object with these members, and extensions. */
 function extensible<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   return z
-    .object({ description: z.string().optional(), ...shape })
+    .object({ ...shape, description: z.string().optional() })
     .catchall(json)
     .superRefine((value, context) => {
       for (const key of Object.keys(value)) {
