@@ -103,12 +103,14 @@ export class Startable {
   #normalized(text: string, hide: Readonly<Record<string, string>>): string {
     let result = text.replaceAll(this.app.root, '<root>');
     for (const [part, name] of Object.entries(hide)) result = result.replaceAll(part, name);
-    return result
-      .replace(/\(pid \d+\)\. Stop it: kill \d+/g, '(pid <pid>). Stop it: kill <pid>')
-      .replace(/ \(\/\S*\/node\)/g, ' (<node>)')
-      // Other tests use the same functions, and may add some.
-      .replace(/Compiled \d+ functions/g, 'Compiled <count> functions')
-      .replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z /gm, '')
-      .trimEnd();
+    return (
+      result
+        .replace(/\(pid \d+\)\. Stop it: kill \d+/g, '(pid <pid>). Stop it: kill <pid>')
+        .replace(/ \(\/\S*\/node\)/g, ' (<node>)')
+        // Other tests use the same functions, and may add some.
+        .replace(/Compiled \d+ functions/g, 'Compiled <count> functions')
+        .replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z /gm, '')
+        .trimEnd()
+    );
   }
 }
