@@ -184,7 +184,14 @@ describe('a session kept in memory', () => {
       // `me` reads nothing else: the other statements are those of the change feed.
       return app.proxy.statements.slice(all).filter((text) => !text.includes('_convoy'));
     });
-    await untilWithoutLookUp(app, () => client.mutation(add, { text: 'one' }));
+    await untilWithoutLookUp(app, async (all) => {
+      await client.mutation(add, { text: 'one' });
+      const [insert, ...more] = app.proxy.statements
+        .slice(all)
+        .filter((text) => /"notes"|^(begin|commit)\b/.test(text));
+      expect(insert).toContain('insert into "notes"');
+      return more;
+    });
     await untilWithoutLookUp(app, () => client.action(act, {}));
     await untilWithoutLookUp(app, async () => {
       const stream = app.clientOf('ann-1');

@@ -73,21 +73,25 @@ class Server {
   }
 }
 
-/** Calls per second of `CLIENTS` clients, and the processor time of the server for each. */
+/** Calls per second of `CLIENTS` clients, their median duration in ms, and the processor time of the server for each. */
 async function rateOf(server, kind, name) {
   const cpuBefore = (await server.ask({ cpu: true })).cpu;
   const [began, until] = [performance.now(), performance.now() + seconds * 1_000];
-  let calls = 0;
+  const durations = [];
   const client = async (n) => {
-    while (performance.now() < until) {
+    for (let now = began; now < until; ) {
       const { status, text } = await server.call(kind, name, tokenOf(n));
       if (status !== 200) throw new Error(`${name}: ${status} ${text}`);
-      calls++;
+      const ended = performance.now();
+      durations.push(ended - now);
+      now = ended;
     }
   };
   await Promise.all(Array.from({ length: CLIENTS }, (_, n) => client(n)));
   const cpu = (await server.ask({ cpu: true })).cpu - cpuBefore;
-  return { rate: calls / ((performance.now() - began) / 1_000), cpu: cpu / calls };
+  const rate = durations.length / ((performance.now() - began) / 1_000);
+  durations.sort((a, b) => a - b);
+  return { rate, median: quantile(durations, 0.5), cpu: cpu / durations.length };
 }
 
 /** Waits until the server has compared the stored documents with its schema: then only the change feed is read. */
@@ -201,7 +205,7 @@ try {
   const plain = new URL(postgres.url);
   plain.searchParams.set('sslmode', 'disable');
   const proxy = await CountingProxy.start(plain.href);
-  console.log('calls of 16 clients                        calls/s   CPU of the server   statements   round trips');
+  console.log('calls of 16 clients            calls/s        p50   CPU of the server   statements   round trips');
   const servers = {};
   for (const mode of ['kept', 'asked', 'cookie']) {
     servers[mode] = await Server.start(mode, databaseOf(postgres.url, await copy(mode)));
@@ -219,10 +223,10 @@ try {
       await untilIdle(counted, proxy);
       const { statements, roundTrips } = await wireOf(counted, proxy, kind, name);
       await counted.stop();
-      const [{ rate, cpu }] = runs.sort((a, b) => b.rate - a.rate).slice(Math.floor(runs.length / 2));
+      const [{ rate, median, cpu }] = runs.sort((a, b) => b.rate - a.rate).slice(Math.floor(runs.length / 2));
       console.log(
-        `${`${kind}, session ${mode}`.padEnd(40)} ${rate.toFixed(0).padStart(9)} ${`${cpu.toFixed(0)} µs`.padStart(19)}` +
-          `${statements.toFixed(2).padStart(13)} ${roundTrips.toFixed(2).padStart(13)}`,
+        `${`${kind}, session ${mode}`.padEnd(28)} ${rate.toFixed(0).padStart(9)} ${`${median.toFixed(1)} ms`.padStart(10)}` +
+          `${`${cpu.toFixed(0)} µs`.padStart(20)}${statements.toFixed(2).padStart(13)} ${roundTrips.toFixed(2).padStart(13)}`,
       );
     }
   }

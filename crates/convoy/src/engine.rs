@@ -177,7 +177,8 @@ impl Engine {
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
         let demand = Arc::new(FeedDemand::default());
         let own_commits = pending.clone();
-        let read_cache = Arc::new(ReadCache::new(demand.clone(), Box::new(move || own_commits.oldest())));
+        let read_cache =
+            Arc::new(ReadCache::new(demand.clone(), Box::new(move || own_commits.oldest()), failpoints.clone()));
         let registry = SharedRegistry::new(retention, config.dev, pending.clone(), demand.clone(), failpoints.clone());
         let registry = Arc::new(registry);
         // The cache is first: a live query that runs again must not find an old read in it.

@@ -37,6 +37,8 @@ pub enum Failpoint {
     IgnoreExpiry,
     /// The read set of a context is not tracked.
     ContextUnwatched,
+    /// No change reaches the reads kept in memory.
+    StaleCachedReads,
     /// All clients receive the same retry delay.
     NoJitter,
     /// A result serves everyone with the same input, regardless of the caller.

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead};
 use crate::db::ReadSet;
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::feed::{FeedDemand, FeedUser};
 use crate::invalidation::{ReadIndex, ReaderId, RecentCommits, Sequence};
 use crate::schema::Schema;
@@ -51,6 +52,7 @@ pub(crate) struct ReadCache {
     state: Mutex<State>,
     demand: Arc<FeedDemand>,
     oldest_pending: OldestPending,
+    failpoints: Failpoints,
 }
 
 struct State {
@@ -96,7 +98,7 @@ pub(crate) struct Kept {
 
 impl ReadCache {
     /// An empty cache.
-    pub(crate) fn new(demand: Arc<FeedDemand>, oldest_pending: OldestPending) -> ReadCache {
+    pub(crate) fn new(demand: Arc<FeedDemand>, oldest_pending: OldestPending, failpoints: Failpoints) -> ReadCache {
         let state = State {
             entries: LruCache::unbounded(),
             bytes: 0,
@@ -109,7 +111,7 @@ impl ReadCache {
             used_at: None,
             schema: None,
         };
-        ReadCache { state: Mutex::new(state), demand, oldest_pending }
+        ReadCache { state: Mutex::new(state), demand, oldest_pending, failpoints }
     }
 
     /// The kept answer to an operation of a program with this schema.
@@ -306,6 +308,9 @@ fn is_document(answer: &str) -> bool {
 
 impl CommitReader for ReadCache {
     fn committed(&self, changes: Changes, _by: &ChangeSource) {
+        if self.failpoints.has(Failpoint::StaleCachedReads) {
+            return;
+        }
         let mut state = self.state.lock();
         state.recent.add(&changes);
         match &changes {

@@ -9,7 +9,7 @@ fn cache() -> Arc<ReadCache> {
 }
 
 fn cache_with(oldest_pending: impl Fn() -> Option<Instant> + Send + Sync + 'static) -> Arc<ReadCache> {
-    let cache = ReadCache::new(Arc::default(), Box::new(oldest_pending));
+    let cache = ReadCache::new(Arc::default(), Box::new(oldest_pending), Failpoints::default());
     cache.set_tracked_tables(["t".into()].into());
     cache.caught_up(Instant::now());
     cache.reloaded(schema());
