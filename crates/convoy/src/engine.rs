@@ -244,11 +244,7 @@ impl Engine {
 
     /// Spawns the long-lived tasks, except those of the feed.
     fn spawn_tasks(&self, supervisor: &Supervisor) {
-        let Engine { config, postgres, live, health, program, static_files, stop, tasks, .. } = self;
-        if let Some(files) = static_files.clone() {
-            let until = stop.clone();
-            tasks.spawn_blocking(move || files.compress(&until));
-        }
+        let Engine { config, postgres, live, health, program, stop, tasks, .. } = self;
         let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
         let (keeper, timer, until) = (supervisor.clone(), live.clone(), stop.clone());
@@ -438,7 +434,16 @@ impl Engine {
     /// Serves HTTP on an address; port 0 selects a free one.
     pub async fn listen(self: &Arc<Self>, host: &str, port: u16) -> std::io::Result<Arc<Server>> {
         let server = Arc::new(Server::start(self.clone(), host, port).await?);
-        self.servers.lock().push(server.clone());
+        let is_first = {
+            let mut servers = self.servers.lock();
+            servers.push(server.clone());
+            servers.len() == 1
+        };
+        if is_first && let Some(files) = self.static_files.clone() {
+            // Not before: the start would have to share the processors with it.
+            let until = self.stop.clone();
+            self.tasks.spawn_blocking(move || files.compress(&until));
+        }
         Ok(server)
     }
 
