@@ -27,13 +27,13 @@ use crate::dispatch::{
     ProgramDescription, WorkerId, Writes,
 };
 use crate::error::{Code, Failure};
-use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
+use crate::feed::{Feed, FeedDemand, LoadedSchema, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::{DevPage, Router, Routes, RoutesError, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
-use crate::schema::{LoadedSchema, Schema, SchemaDescription, SchemaError};
+use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
 use crate::write_log::WriteLog;
@@ -343,6 +343,7 @@ impl Engine {
         if let Some(current) = current.filter(|current| current.schema.is_same(&program.schema)) {
             // The tables that are in use, with the traits that were read for them.
             program.schema = current.schema.clone();
+            let unprotected = self.open_row_security(&program).await?;
             self.swap(program, routes, sync);
             let swapped_after_ms = Some(began.elapsed().as_secs_f64() * 1_000.0);
             let synced = self.postgres.sync_schema(&current.schema, mode).await;
@@ -351,18 +352,36 @@ impl Engine {
                 let warning = format!("the database was not compared with the schema: {}", failure.message);
                 LayoutReport { warnings: vec![warning], ..LayoutReport::default() }
             });
-            return Ok(LayoutReport { swapped_after_ms, ..report });
+            return Ok(LayoutReport { swapped_after_ms, ..report }.with_warning(unprotected));
         }
         let report = self.postgres.sync_schema(&program.schema, mode).await?;
         if self.config.schema_policy == SchemaPolicy::Require {
             refuse_outdated(&report)?;
         }
+        let unprotected = self.open_row_security(&program).await?;
         self.swap(program, routes, sync);
-        Ok(report)
+        Ok(report.with_warning(unprotected))
+    }
+
+    /// Refuses a role for which policies would not hold. Returns a warning if the role may use
+    /// tables that have none.
+    async fn open_row_security(&self, program: &Program) -> Result<Option<String>, OpenError> {
+        let Some(row_security) = &program.row_security else { return Ok(None) };
+        let may_grant = self.config.schema_policy == SchemaPolicy::Create;
+        self.postgres.read_policies(row_security, &program.schema, may_grant).await?;
+        let tables = self.postgres.unprotected_tables(row_security, &program.schema).await?;
+        let role = &row_security.role;
+        Ok((!tables.is_empty()).then(|| {
+            format!(
+                "row-level security is off for {}: every client may do there what is granted to the role {role}",
+                tables.join(", ")
+            )
+        }))
     }
 
     fn swap(&self, program: Program, routes: Routes, sync: bool) {
-        self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
+        let (schema, row_security) = (program.schema.clone(), program.row_security.clone());
+        self.feed.set_schema(LoadedSchema { schema, sync, row_security });
         let (has_context, schema) = (program.has_context, program.schema.clone());
         let program = Arc::new(program);
         // Before the program, so that no route starts on a host that is retired.

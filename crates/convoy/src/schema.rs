@@ -19,15 +19,6 @@ pub(crate) struct Schema {
     tables: HashMap<String, Arc<Table>>,
 }
 
-/// The schema of the loaded code.
-#[derive(Debug, Clone)]
-pub(crate) struct LoadedSchema {
-    /// Its tables.
-    pub schema: Arc<Schema>,
-    /// Whether the engine may change the database to match it.
-    pub sync: bool,
-}
-
 /// One table.
 #[derive(Debug)]
 pub(crate) struct Table {

@@ -16,7 +16,7 @@ use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::{Control, Edit, Op, Raw, Write, WriteSet};
-use crate::postgres::{DbError, Isolation, Postgres, RawRows, ReadsLookup, Row, Transaction};
+use crate::postgres::{DbError, Isolation, Postgres, RawRows, ReadsLookup, Row, RowSecurity, Transaction};
 use crate::schema::Table;
 use crate::sql::Statement;
 
@@ -275,6 +275,11 @@ impl Executor {
     /// Adds reads that were answered in another way.
     pub(crate) fn add_reads(&mut self, reads: &ReadSet) {
         self.reads.extend(reads);
+    }
+
+    /// Adds what the policies of the tables read so far have read.
+    pub(crate) fn add_policy_reads(&mut self, row_security: &RowSecurity) {
+        self.reads.add_policy_reads(row_security);
     }
 
     /// Takes the read set.

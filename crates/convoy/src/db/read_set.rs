@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::key::{self, KeyFields, KeyValue, RowKeys, Span};
 use crate::op::{self, Cursor, Order, Scan};
+use crate::postgres::RowSecurity;
 use crate::schema::Table;
 use crate::time::Time;
 
@@ -57,6 +58,15 @@ impl ReadSet {
         self.tables.extend(other.tables.iter().cloned());
         self.everything |= other.everything;
         self.refresh = [self.refresh, other.refresh].into_iter().flatten().min();
+    }
+
+    /// Adds what the policies of its tables have read.
+    pub(crate) fn add_policy_reads(&mut self, row_security: &RowSecurity) {
+        let mut read: HashSet<&str> = self.tables.iter().map(AsRef::as_ref).collect();
+        read.extend(self.points.iter().map(|(table, _)| &**table));
+        read.extend(self.ranges.iter().map(|range| &*range.table.key));
+        let names = row_security.policy_reads(read);
+        self.tables.extend(names);
     }
 
     /// Whether it has only these tables.

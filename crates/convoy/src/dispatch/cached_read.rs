@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use super::drive::{Stop, Strategy};
+use super::call::broken_protocol;
+use super::drive::{Stop, Strategy, fail_all};
 use super::scope::CallScope;
 use crate::db::{Access, Budget, Executor, TxCache};
 use crate::error::Failure;
-use crate::op::Op;
+use crate::op::{Batch, Op};
 use crate::read_cache::Used;
 
 /// Answers operations, each by the cache or by `strategy`, in their order. `used` receives
@@ -17,24 +18,38 @@ use crate::read_cache::Used;
 pub(super) async fn answer<S: Strategy>(
     scope: &CallScope,
     strategy: &mut S,
-    mut ops: &mut [Result<Op, Failure>],
+    batch: &mut Batch,
     mut used: Option<&mut Vec<Used>>,
     out: &mut String,
 ) -> Result<(), Stop> {
-    while !ops.is_empty() {
+    let mut start = 0;
+    while start < batch.ops.len() {
         let is_cached = |op: &Result<Op, Failure>| matches!(op, Ok(Op::Cached { .. }));
-        let cached = is_cached(&ops[0]);
-        let length = ops.iter().take_while(|op| is_cached(op) == cached).count();
-        let (group, rest) = ops.split_at_mut(length);
-        ops = rest;
+        let cached = is_cached(&batch.ops[start]);
+        let alike = batch.ops[start..].iter().take_while(|op| is_cached(op) == cached).count();
+        let (length, run_as) = batch.same_role(start, alike);
+        let (group, rest) = (start..start + length, start + length..);
+        start = rest.start;
         if cached {
-            for op in group {
+            for op in &batch.ops[group] {
                 if let Ok(Op::Cached { key, read }) = op {
+                    // A role would see other rows than the caller for whom they were kept.
+                    if run_as.is_some() {
+                        return Err(Stop::Failed(broken_protocol(&"only the system reads from memory")));
+                    }
                     read_one(scope, strategy, (key, read), used.as_deref_mut(), out).await?;
                 }
             }
         } else {
-            strategy.answer(group, out).await?;
+            let refusal = run_as.and_then(|_| scope.program.row_security.as_ref()?.refusal());
+            if let Some(failure) = refusal {
+                return Err(Stop::Failed(failure));
+            }
+            let run_as = run_as.cloned();
+            if let Some(failure) = strategy.answer(&mut batch.ops[group], run_as.as_ref(), out).await? {
+                fail_all(&batch.ops[rest], &failure, out);
+                return Ok(());
+            }
         }
     }
     Ok(())

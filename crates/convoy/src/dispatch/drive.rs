@@ -1,6 +1,7 @@
 //! The loop of every run: receives the operations of a function, answers them by its
 //! strategy, and ends with the function's result or with the reason why it was stopped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::FunctionKind;
@@ -10,7 +11,7 @@ use super::host::{CallMetadata, FromHost, FunctionResult};
 use super::scope::CallScope;
 use crate::db::{ReadSet, push_failure};
 use crate::error::{Code, Failure};
-use crate::op::Op;
+use crate::op::{Batch, Op, RunAs};
 use crate::postgres::DbError;
 
 /// How the operations of a run are answered.
@@ -18,9 +19,15 @@ pub(super) trait Strategy {
     /// How long the function may go without sending a message, besides the limit of its call.
     const MAX_IDLE: Option<Duration> = None;
 
-    /// Appends one answer for each operation to `out`, each followed by a comma, or
-    /// ends the run.
-    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop>;
+    /// Appends one answer for each operation to `out`, each followed by a comma, or ends the
+    /// run. The operations run under the role `run_as`; `None` is that of the connection. With
+    /// a failure, the following operations of the batch fail too.
+    async fn answer(
+        &mut self,
+        ops: &mut [Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<Option<Failure>, Stop>;
 
     /// Adds reads that were answered in another way. Only queries have to know them.
     fn add_reads(&mut self, _reads: &ReadSet) {}
@@ -95,13 +102,13 @@ async fn answer_all<S: Strategy>(
             }
             None => return Err(Stop::HostGone),
         };
-        let mut ops =
-            Op::parse_batch(&text, &scope.program.schema).map_err(|error| Stop::Failed(broken_protocol(&error)))?;
+        let mut operations = Batch::parse(&text, &scope.program.schema, scope.program.role())
+            .map_err(|error| Stop::Failed(broken_protocol(&error)))?;
         let mut answers = String::with_capacity(1_024);
         answers.push('[');
         // Other runs have no commit to stop.
         let used = is_mutation.then_some(&mut used);
-        let answering = cached_read::answer(scope, strategy, &mut ops, used, &mut answers);
+        let answering = cached_read::answer(scope, strategy, &mut operations, used, &mut answers);
         match tokio::time::timeout_at(scope.operation_deadline(), answering).await {
             Ok(answered) => answered?,
             Err(_elapsed) => return Err(Stop::Broken(timed_out())),

@@ -129,9 +129,13 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
 }
 
 /// Runs a mutation once, with the strategy that fits the learned traits of its function.
-/// After two conflicts it is queued before its key is hot.
+/// After two conflicts it is queued before its key is hot. Under a role it has a transaction
+/// of its own.
 async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt {
     let function = scope.function();
+    if scope.may_have_role() {
+        return serializable::attempt(scope).await;
+    }
     let failpoints = &scope.dispatcher.inner.failpoints;
     let key = match failpoints.has(Failpoint::AlwaysSerialQueue) {
         true => Some(ContentionKey { function: function.name.clone(), document: None }),

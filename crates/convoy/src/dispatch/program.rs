@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::config::Cors;
 use crate::error::{Code, Failure};
+use crate::postgres::RowSecurity;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
 /// One version of the user code.
@@ -27,6 +28,8 @@ pub(crate) struct Program {
     pub context: Arc<Function>,
     /// The host that runs its functions.
     pub host: Arc<dyn FunctionHost>,
+    /// The role that the calls of clients run under, if it has one.
+    pub row_security: Option<Arc<RowSecurity>>,
     /// Its OpenAPI document, once it was requested.
     pub openapi: Arc<OnceCell<OpenApiDocument>>,
     /// Whether messages to the network explain why a function cannot be called.
@@ -170,8 +173,16 @@ pub struct ProgramDescription {
     #[serde(default)]
     routes: Vec<RouteDescription>,
     has_context: bool,
+    /// The role that the calls of clients run under.
+    rls: Option<RlsDescription>,
     /// Whether loading it may change tables of the database.
     pub sync: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RlsDescription {
+    role: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -281,7 +292,13 @@ impl Program {
             learned: LearnedTraits::default(),
         });
         let (functions, has_context, openapi) = (Arc::new(functions), description.has_context, Arc::default());
-        Ok(Program { schema, has_context, functions, routes, context, host, openapi, dev })
+        let row_security = description.rls.map(|RlsDescription { role }| Arc::new(RowSecurity::new(&role)));
+        Ok(Program { schema, has_context, functions, routes, context, host, row_security, openapi, dev })
+    }
+
+    /// The name of the role that the calls of clients run under.
+    pub(crate) fn role(&self) -> Option<&Arc<str>> {
+        self.row_security.as_ref().map(|row_security| &row_security.role)
     }
 
     /// The same program on one worker of its host.
@@ -295,10 +312,11 @@ impl Program {
     }
 
     fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
-        let Program { schema, has_context, functions, routes, context, openapi, dev, .. } = self;
+        let Program { schema, has_context, functions, routes, context, row_security, openapi, dev, .. } = self;
         let (schema, functions, routes, context) = (schema.clone(), functions.clone(), routes.clone(), context.clone());
-        let openapi = openapi.clone();
-        Program { schema, has_context: *has_context, functions, routes, context, host, openapi, dev: *dev }
+        let (row_security, openapi) = (row_security.clone(), openapi.clone());
+        let (has_context, dev) = (*has_context, *dev);
+        Program { schema, has_context, functions, routes, context, host, row_security, openapi, dev }
     }
 
     /// Looks up a function for this process, internal functions included.

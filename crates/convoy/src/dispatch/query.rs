@@ -81,11 +81,15 @@ impl Dispatcher {
         loop {
             // Reads may be cached only within one snapshot.
             let tx_cache =
-                if request.function.learned.needs_snapshot.is_set() { TxCache::default() } else { TxCache::none() };
+                if request.function.learned.needs_snapshot.is_set() { scope.tx_cache() } else { TxCache::none() };
             let budget = Budget::new(self.inner.limits.max_documents_read, 0);
             let mut executor = Executor::new(self.inner.node, budget, tx_cache).with_failpoints(&self.inner.failpoints);
             let mut metadata = None;
-            let stop = match self.run_query(&scope, &mut executor, &mut metadata).await {
+            let ran = self.run_query(&scope, &mut executor, &mut metadata).await;
+            if let Some(row_security) = program.row_security.as_ref().filter(|_| scope.may_have_role()) {
+                executor.add_policy_reads(row_security);
+            }
+            let stop = match ran {
                 Ok(result) => return QueryRun::ended(result, executor, metadata, false),
                 Err(stop) => stop,
             };

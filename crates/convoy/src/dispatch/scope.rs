@@ -46,6 +46,16 @@ impl CallScope {
         }
     }
 
+    /// Whether operations of this call may run under the role of the program.
+    pub(super) fn may_have_role(&self) -> bool {
+        self.program.row_security.is_some() && self.request.caller.is_some()
+    }
+
+    /// The cache of a transaction. What one role has read, another may not see.
+    pub(super) fn tx_cache(&self) -> TxCache {
+        if self.may_have_role() { TxCache::none() } else { TxCache::default() }
+    }
+
     /// An executor for the operations of a mutation or an action, within its limits.
     pub(super) fn executor(&self, tx_cache: TxCache) -> Executor {
         let limits = &self.dispatcher.inner.limits;
@@ -82,7 +92,7 @@ impl CallScope {
     /// development, an unexpected error includes its cause.
     pub(super) fn explain(&self, error: &DbError) -> Failure {
         let function = self.function();
-        if let Some(failure) = self.duplicate(error) {
+        if let Some(failure) = self.duplicate(error).or_else(|| self.forbidden(error)) {
             return failure;
         }
         if error.object_missing() && error.message_contains("_convoy") {
@@ -119,6 +129,30 @@ impl CallScope {
         );
         let details = serde_json::json!({ "table": table.name, "index": index.name, "fields": fields });
         Some(Failure::new(Code::Conflict, message).with_details(&details))
+    }
+
+    /// The failure for what Postgres does not allow to the role of the program.
+    fn forbidden(&self, error: &DbError) -> Option<Failure> {
+        let row_security = self.program.row_security.as_ref().filter(|_| self.may_have_role())?;
+        if error.is_policy_violation() {
+            let message = "The row-level security policies of the database do not allow this write.";
+            return Some(Failure::new(Code::Forbidden, message));
+        }
+        if error.state().as_deref() != Some("42501") {
+            return None;
+        }
+        let (function, role, cause) = (&*self.function().name, &*row_security.role, error.cause());
+        tracing::warn!(
+            function,
+            role,
+            cause,
+            "a privilege is missing; if callers should have it, grant it to the role"
+        );
+        let mut message = "The database does not grant this to the role of the call.".to_owned();
+        if self.dispatcher.inner.dev {
+            message = format!("Postgres does not grant this to the role \"{role}\": {cause}.");
+        }
+        Some(Failure::new(Code::Forbidden, message))
     }
 
     /// Converts the result of a function for the caller.

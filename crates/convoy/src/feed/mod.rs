@@ -35,8 +35,8 @@ pub(crate) use peer_queue::PeerQueue;
 use crate::change::{ChangeSink, InDoubtCommits};
 use crate::config::Config;
 use crate::health::Health;
-use crate::postgres::{ConnectionMode, DbError, Postgres};
-use crate::schema::{LoadedSchema, Schema};
+use crate::postgres::{ConnectionMode, DbError, Postgres, RowSecurity};
+use crate::schema::Schema;
 use crate::supervise::{Part, Supervisor};
 use log::LogReader;
 use notifier::{Notifier, NotifierContext};
@@ -68,6 +68,17 @@ pub(crate) struct Parts {
     pub health: Health,
     /// Restarts its tasks after panics.
     pub supervisor: Supervisor,
+}
+
+/// The schema of the loaded code.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadedSchema {
+    /// Its tables.
+    pub schema: Arc<Schema>,
+    /// Whether the engine may change the database to match it.
+    pub sync: bool,
+    /// The role that the calls of clients run under, if there is one.
+    pub row_security: Option<Arc<RowSecurity>>,
 }
 
 /// The tasks that follow the commits of others, until `stop` is cancelled.
@@ -116,7 +127,8 @@ impl Feed {
                 async move { listener.run(stop).await }
             });
         }
-        let (schema, loaded) = watch::channel(LoadedSchema { schema: parts.empty_schema.clone(), sync: true });
+        let (schema, loaded) =
+            watch::channel(LoadedSchema { schema: parts.empty_schema.clone(), sync: true, row_security: None });
         let tables = Arc::new(TableTracker::new(&parts, loaded, config));
         let mut restarted = false;
         tasks.spawn(Part::Tables, move |stop| {

@@ -13,12 +13,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{self, Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::Parts;
+use super::{LoadedSchema, Parts};
 use crate::change::{Change, ChangeKind, ChangeSink, ChangeSource, Changes};
 use crate::config::{Config, SchemaPolicy};
 use crate::failpoints::Failpoints;
 use crate::postgres::{DbError, Postgres, SyncMode, Tracking};
-use crate::schema::{LoadedSchema, Schema, Table};
+use crate::schema::{Schema, Table};
 use crate::supervise::Part;
 
 /// Time limit of a check of the triggers.
@@ -115,6 +115,7 @@ impl TableTracker {
         let loaded = self.schema.borrow().clone();
         let tables: Vec<Arc<Table>> = loaded.schema.tables().cloned().collect();
         self.repair(&loaded).await?;
+        self.check_policies(&loaded).await?;
         if tables.is_empty() {
             return Ok(());
         }
@@ -149,6 +150,32 @@ impl TableTracker {
         // The new state is kept only once its changes were published.
         (state.tables, state.restarted) = (next, false);
         Ok(())
+    }
+
+    /// Reads the policies of the tables again. If they do not hold any more, calls under the
+    /// role are refused until they do.
+    async fn check_policies(&self, loaded: &LoadedSchema) -> Result<(), DbError> {
+        let Some(row_security) = &loaded.row_security else { return Ok(()) };
+        let held = row_security.refusal().is_none();
+        match self.postgres.read_policies(row_security, &loaded.schema, self.repairs).await {
+            Ok(changed) => {
+                if !held {
+                    tracing::info!(role = &*row_security.role, "row-level security holds again");
+                }
+                if changed || !held {
+                    self.sink.committed(Changes::Everything, &ChangeSource::Resync);
+                }
+                Ok(())
+            }
+            Err(DbError::Setup(fault)) => {
+                if held {
+                    tracing::error!("calls of clients are refused until this is corrected: {fault}");
+                    self.sink.committed(Changes::Everything, &ChangeSource::Resync);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Recreates missing parts of `_convoy`.
@@ -200,7 +227,7 @@ impl TableTracker {
                     );
                 } else {
                     tracing::info!(
-                        "live queries read {name}, which is not in the schema: they run again every {every:?}"
+                        "live queries depend on {name}, which is not tracked: they run again every {every:?}"
                     );
                 }
             }

@@ -1,10 +1,12 @@
 //! The database operations of a function, parsed from the batches that its host sends.
 
+mod batch;
 mod cursor;
 mod scan;
 mod span;
 mod write_set;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use crate::error::{Code, Failure};
 use crate::schema::{FieldPath, Schema, Table};
 
+pub(crate) use batch::{Batch, RunAs};
 pub(crate) use cursor::{Cursor, Position};
 pub(crate) use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
@@ -162,7 +165,7 @@ impl Op {
         }
     }
 
-    /// Parses one batch. The outer error is a protocol error of the host; an inner one is
+    /// Parses one batch of a program without row-level security. The outer error is a protocol error of the host; an inner one is
     /// the answer to that operation alone.
     pub(crate) fn parse_batch(json: &str, schema: &Schema) -> Result<Vec<Result<Op, Failure>>, serde_json::Error> {
         let wire: Vec<Wire<'_>> = serde_json::from_str(json)?;
@@ -219,6 +222,11 @@ struct Wire<'a> {
     to: Option<u32>,
     /// The operation as text, if it may be answered from memory.
     cached: Option<String>,
+    /// It runs under the role of the connection.
+    #[serde(default)]
+    system: bool,
+    /// It runs under the role of the program, with these settings.
+    settings: Option<BTreeMap<String, String>>,
 }
 
 impl<'a> Wire<'a> {

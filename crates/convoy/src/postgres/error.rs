@@ -180,6 +180,14 @@ impl DbError {
         matches!(self, DbError::Unavailable(_) | DbError::Unreachable(_))
     }
 
+    /// Whether a row-level security policy refused a new row. By the routine, because messages
+    /// may be translated.
+    pub(crate) fn is_policy_violation(&self) -> bool {
+        let DbError::Other(sqlx::Error::Database(error)) = self else { return false };
+        let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+        error.code().as_deref() == Some("42501") && routine == Some("ExecWithCheckOptions")
+    }
+
     /// Whether an object that the statement names does not exist.
     pub fn object_missing(&self) -> bool {
         let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());

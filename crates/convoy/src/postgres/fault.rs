@@ -41,7 +41,7 @@ impl std::fmt::Display for Fault {
 }
 
 impl Fault {
-    fn lasting(kind: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    pub(super) fn lasting(kind: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault { kind, what: what.into(), remedy: remedy.into(), passes: false }
     }
 

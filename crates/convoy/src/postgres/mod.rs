@@ -11,6 +11,7 @@ mod pool;
 mod raw_reads;
 mod reset;
 mod row;
+mod row_security;
 mod schema_sync;
 mod session;
 mod setup;
@@ -32,6 +33,7 @@ use pool::Availability;
 pub(crate) use pool::{Lease, Pool};
 pub(crate) use raw_reads::{RawReads, RawRows, ReadsLookup};
 pub(crate) use row::Row;
+pub(crate) use row_security::RowSecurity;
 pub(crate) use schema_sync::SyncMode;
 pub(crate) use schema_sync::Tracking;
 pub use schema_sync::{Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
@@ -216,7 +218,7 @@ impl Lease {
         if let (false, Some(reads)) = (session.is_pooled(), cached) {
             return Ok(RawRows { rows: session.raw_autocommit(raw, isolation).await?, reads });
         }
-        session.begin(isolation).await?;
+        session.begin(isolation, None).await?;
         match self.raw_within(raw, lookup, isolation == Isolation::Serializable).await {
             Ok(rows) => self.enter().end(isolation.end()).await.map(|()| rows),
             Err(error) if error.connection_lost() => Err(error),

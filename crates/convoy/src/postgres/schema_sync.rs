@@ -67,6 +67,14 @@ pub struct LayoutReport {
     pub swapped_after_ms: Option<f64>,
 }
 
+impl LayoutReport {
+    /// The report with one more warning, if there is one.
+    pub(crate) fn with_warning(mut self, warning: Option<String>) -> LayoutReport {
+        self.warnings.extend(warning);
+        self
+    }
+}
+
 /// The operations that the engine may execute on one table.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, 
 use super::raw_reads::RawReads;
 use super::{DbError, Isolation, Row, Setup, row};
 use crate::failpoints::{Failpoint, Failpoints};
-use crate::op::Raw;
+use crate::op::{Raw, RunAs};
 use crate::sql::plan::Plan;
 use crate::sql::session::Script;
 use crate::sql::{self, Statement};
@@ -100,11 +100,12 @@ impl PgSession {
         self.execute_text(AssertSqlSafe(text)).await
     }
 
-    /// Begins a transaction.
-    pub(super) async fn begin(&mut self, isolation: Isolation) -> Result<(), DbError> {
-        match &self.setup {
-            Some(setup) => self.execute(setup.begin()).await,
-            None => self.execute_text(isolation.begin()).await,
+    /// Begins a transaction, under a role.
+    pub(super) async fn begin(&mut self, isolation: Isolation, run_as: Option<&RunAs>) -> Result<(), DbError> {
+        match (&self.setup, run_as) {
+            (Some(setup), _) => self.execute(setup.begin(run_as)).await,
+            (None, Some(_)) => self.execute(sql::session::begin(isolation.begin(), &[], run_as)).await,
+            (None, None) => self.execute_text(isolation.begin()).await,
         }
     }
 
@@ -119,7 +120,7 @@ impl PgSession {
     /// Prepares for a statement outside of a transaction: a pooled session begins one.
     pub(super) async fn begin_autocommit(&mut self) -> Result<(), DbError> {
         match &self.setup {
-            Some(setup) => self.execute(setup.begin()).await,
+            Some(setup) => self.execute(setup.begin(None)).await,
             None => Ok(()),
         }
     }

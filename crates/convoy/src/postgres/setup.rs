@@ -13,6 +13,7 @@ use sqlx::{Connection, PgConnection, Row as _};
 
 use super::{DbError, Isolation, fault};
 use crate::config::Limits;
+use crate::op::RunAs;
 use crate::sql::{self, Statement};
 
 /// Prepared statements that a direct connection keeps.
@@ -90,9 +91,9 @@ impl Setup {
         base.clone().statement_cache_capacity(STATEMENT_CACHE).options(settings.chain([by_default]))
     }
 
-    /// Begins a transaction in a pooled session.
-    pub(crate) fn begin(&self) -> Statement {
-        sql::session::begin(self.isolation.begin(), &self.settings)
+    /// Begins a transaction in a pooled session, under a role.
+    pub(crate) fn begin(&self, run_as: Option<&RunAs>) -> Statement {
+        sql::session::begin(self.isolation.begin(), &self.settings, run_as)
     }
 
     /// Ends a transaction of a single statement.

@@ -3,10 +3,11 @@
 //! The lease is busy from BEGIN until COMMIT or ROLLBACK is answered. So a transaction
 //! dropped at any time closes its connection, and Postgres rolls it back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DbError, Lease, Pool, RawReads, RawRows, ReadsLookup, Row};
-use crate::op::Raw;
+use crate::op::{Raw, RunAs};
 use crate::sql::{self, Statement};
 
 /// Time limit of BEGIN, COMMIT and ROLLBACK. A call would wait without end for a connection
@@ -52,6 +53,12 @@ pub(crate) struct Transaction {
     /// Whether it belongs to a serial queue. The sessions of those have a short `lock_timeout`,
     /// and a call that exceeds it runs again outside of the queue.
     is_queued: bool,
+    /// The role of its next statement; `None` is that of the connection.
+    run_as: Option<Arc<RunAs>>,
+    /// Whether the session may be under another role than `run_as`.
+    role_is_stale: bool,
+    /// Whether it has had a role, which user statements may have changed since.
+    had_role: bool,
 }
 
 /// The result of a commit.
@@ -69,18 +76,56 @@ impl Transaction {
     /// Begins a transaction on a connection of the pool, whose sessions must have this
     /// isolation. A stale idle connection is replaced, because no statement has run yet.
     pub(crate) async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
+        Transaction::begin_as(pool, isolation, None).await
+    }
+
+    /// The same, under a role.
+    pub(crate) async fn begin_as(
+        pool: &Pool,
+        isolation: Isolation,
+        run_as: Option<&Arc<RunAs>>,
+    ) -> Result<Transaction, DbError> {
         loop {
             let mut lease = pool.acquire().await?;
-            match with_timeout(lease.enter().begin(isolation)).await {
-                Ok(()) => return Ok(Transaction { lease, isolation, is_queued: false }),
+            match with_timeout(lease.enter().begin(isolation, run_as.map(AsRef::as_ref))).await {
+                Ok(()) => {
+                    let (run_as, had_role) = (run_as.cloned(), run_as.is_some());
+                    return Ok(Transaction {
+                        lease,
+                        isolation,
+                        is_queued: false,
+                        run_as,
+                        role_is_stale: false,
+                        had_role,
+                    });
+                }
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.close_idle(),
                 Err(error) => return Err(error),
             }
         }
     }
 
+    /// Has the next statements run under a role; `None` is that of the connection.
+    pub(crate) fn run_as(&mut self, run_as: Option<&Arc<RunAs>>) {
+        if self.run_as.as_ref() != run_as {
+            self.run_as = run_as.cloned();
+            self.role_is_stale = true;
+            self.had_role = true;
+        }
+    }
+
+    /// Puts the session under the role of the next statement.
+    async fn enter_role(&mut self) -> Result<(), DbError> {
+        if self.role_is_stale {
+            self.execute(sql::session::run_as(self.run_as.as_deref())).await?;
+            self.role_is_stale = false;
+        }
+        Ok(())
+    }
+
     /// Runs one statement in the transaction.
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        self.enter_role().await?;
         let result = self.lease.enter().fetch(statement).await;
         self.check(result)
     }
@@ -88,11 +133,14 @@ impl Transaction {
     /// Runs a user statement in the transaction. The triggers log what it writes, like the
     /// writes of other programs.
     pub(crate) async fn raw(&mut self, raw: &Raw, lookup: ReadsLookup) -> Result<RawRows, DbError> {
+        self.enter_role().await?;
         let logged = self.isolation == Isolation::Serializable;
         let result = match raw.read_only {
             true => self.raw_read_only(raw).await,
             false => self.lease.raw_within(raw, lookup, logged).await,
         };
+        // It may have set another role.
+        self.role_is_stale = self.had_role;
         self.check(result)
     }
 
@@ -124,8 +172,9 @@ impl Transaction {
         self.execute(sql::savepoint(name)).await
     }
 
-    /// Rolls back to a savepoint, which stays.
+    /// Rolls back to a savepoint, which stays. The role becomes that at the savepoint.
     pub(crate) async fn rollback_to(&mut self, name: u32) -> Result<(), DbError> {
+        self.role_is_stale = self.had_role;
         self.execute(sql::rollback_to(name)).await
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod plan;
 pub(crate) mod queue_lock;
 pub(crate) mod raw;
 pub(crate) mod rights;
+pub(crate) mod row_security;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod transaction_status;

@@ -1,20 +1,48 @@
 //! Transactions with settings of their own, for pooled sessions, and the reset of sessions.
 
 use super::Statement;
+use crate::op::RunAs;
 
 /// Checks that the database answers.
 pub(crate) fn ping() -> Statement {
     Statement::fixed("select 1")
 }
 
-/// Begins a transaction with settings that end with it. Uses the simple protocol, and takes no
-/// snapshot.
-pub(crate) fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statement {
+/// Begins a transaction with settings that end with it, and under a role. Uses the simple
+/// protocol, and takes no snapshot.
+pub(crate) fn begin(begin: &'static str, settings: &[(&'static str, String)], run_as: Option<&RunAs>) -> Statement {
     let mut sql = Statement::fixed(begin);
     for (name, value) in settings {
         sql.push("; set local ").push(name).push(" = ").literal(value);
     }
+    if run_as.is_some() {
+        sql.push("; ").role(run_as);
+    }
     sql
+}
+
+/// Switches the rest of a transaction to a role with settings; `None` is that of the
+/// connection.
+pub(crate) fn run_as(run_as: Option<&RunAs>) -> Statement {
+    let mut sql = Statement::default();
+    sql.role(run_as);
+    sql
+}
+
+impl Statement {
+    fn role(&mut self, run_as: Option<&RunAs>) -> &mut Statement {
+        let Some(RunAs { role, settings }) = run_as else { return self.push("set local role to default") };
+        self.push("set local role ").ident(role);
+        for (name, value) in settings {
+            self.push("; set local ");
+            // In the case of the name: quoted like a role, each part by itself.
+            for (at, part) in name.split('.').enumerate() {
+                self.push(if at == 0 { "" } else { "." }).ident(part);
+            }
+            self.push(" = ").literal(value);
+        }
+        self
+    }
 }
 
 /// Several statements in one message of the simple protocol, so that they run in the same
@@ -155,10 +183,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn roles_and_settings_are_quoted() {
+        let settings = [("app.user".to_owned(), r"O'Neill\ada".to_owned())].into();
+        let caller = RunAs { role: "my \"role\"".into(), settings };
+        assert_eq!(
+            run_as(Some(&caller)).text(),
+            r#"set local role "my ""role"""; set local "app"."user" =  E'O''Neill\\ada'"#
+        );
+        assert_eq!(run_as(None).text(), "set local role to default");
+        assert!(begin("begin", &[], Some(&caller)).text().starts_with("begin; set local role "));
+        assert_eq!(begin("begin", &[], None).text(), "begin");
+    }
+
+    #[test]
     fn a_transaction_leaves_no_state_in_a_pooled_session() {
         let settings = [("statement_timeout", "10".to_owned()), ("plan_cache_mode", "auto".to_owned())];
         assert_eq!(
-            begin("begin isolation level serializable", &settings).text(),
+            begin("begin isolation level serializable", &settings, None).text(),
             "begin isolation level serializable; set local statement_timeout = '10'; set local plan_cache_mode = 'auto'"
         );
         let end_with = |how: &'static str| Script::end_pooled(how).sql.text().to_owned();

@@ -110,6 +110,8 @@ impl Committer {
         xid: Option<String>,
         unit: Unit<'_>,
     ) -> Commit {
+        // The responses are Convoy's own.
+        transaction.run_as(None);
         if !unit.responses.is_empty()
             && let Err(error) = idempotency::store(&mut transaction, &unit.responses).await
         {

@@ -3,6 +3,8 @@
 //! a conflict there, the function itself must retry, because the engine cannot undo its
 //! other effects.
 
+use std::sync::Arc;
+
 use super::insert_batching::changed;
 use super::transaction::Aborted;
 use crate::db::{Access, Executor, TxCache, Written};
@@ -12,7 +14,7 @@ use crate::dispatch::commit::Commit;
 use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
 use crate::dispatch::scope::CallScope;
 use crate::error::{Code, Failure};
-use crate::op::{Control, Op};
+use crate::op::{Control, Op, RunAs};
 use crate::postgres::{DbError, Isolation, Transaction};
 
 struct NonTransactional<'a> {
@@ -50,9 +52,13 @@ pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failur
 }
 
 impl Strategy for NonTransactional<'_> {
-    /// After a failed `begin` or `commit` the following operations of the batch fail with
-    /// it, because they depend on it.
-    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+    /// The operations after a failed `begin` or `commit` depend on it.
+    async fn answer(
+        &mut self,
+        ops: &mut [Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<Option<Failure>, Stop> {
         let mut rest = &*ops;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch_len(rest, self.open.is_some()));
@@ -67,32 +73,33 @@ impl Strategy for NonTransactional<'_> {
                     done.err()
                 }
                 _ => {
-                    self.operations(now, out).await;
+                    self.operations(now, run_as, out).await;
                     None
                 }
             };
             if let Some(failure) = failed {
                 fail_all(rest, &failure, out);
-                return Ok(());
+                return Ok(Some(failure));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
 impl NonTransactional<'_> {
     /// Answers operations, in the open transaction if there is one.
-    async fn operations(&mut self, ops: &[Result<Op, Failure>], out: &mut String) {
+    async fn operations(&mut self, ops: &[Result<Op, Failure>], run_as: Option<&Arc<RunAs>>, out: &mut String) {
         let NonTransactional { scope, executor, open } = self;
         let failure = match open {
             Some(Open { transaction, aborted }) => {
+                transaction.run_as(run_as);
                 let explain = |error: &DbError| scope.explain_retryable(error);
                 match aborted.answer(executor, transaction, ops, explain, out).await {
                     Ok(()) => return,
                     Err(error) => scope.explain_retryable(&error),
                 }
             }
-            None => match self.autocommit(ops, out).await {
+            None => match self.autocommit(ops, run_as, out).await {
                 Ok(()) => return,
                 Err(failure) => failure,
             },
@@ -103,7 +110,12 @@ impl NonTransactional<'_> {
     }
 
     /// Answers operations outside of a transaction.
-    async fn autocommit(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), Failure> {
+    async fn autocommit(
+        &mut self,
+        ops: &[Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<(), Failure> {
         let NonTransactional { scope, executor, .. } = self;
         executor.begin_progress(out.len());
         if ops.iter().any(|op| matches!(op, Ok(Op::Control(_)))) {
@@ -111,6 +123,9 @@ impl NonTransactional<'_> {
         }
         let postgres = &scope.dispatcher.inner.postgres;
         let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
+        if let Some(run_as) = run_as {
+            return self.autocommit_as(run_as, writes, ops, out).await;
+        }
         if !writes {
             let ran = executor.run(&mut Access::Reading(postgres), ops, out).await;
             return ran.map_err(|error| scope.explain_retryable(&error));
@@ -122,6 +137,44 @@ impl NonTransactional<'_> {
         let may_change = || ops.iter().flatten().filter_map(Op::table).map(|table| changed(table)).collect();
         let (committer, deadline) = (&scope.dispatcher.inner.committer, scope.operation_deadline());
         scope.committed(committer.statement(run, may_change, deadline, scope.unit()).await)
+    }
+
+    /// The same under a role, which ends with a transaction.
+    async fn autocommit_as(
+        &mut self,
+        run_as: &Arc<RunAs>,
+        writes: bool,
+        ops: &[Result<Op, Failure>],
+        out: &mut String,
+    ) -> Result<(), Failure> {
+        let NonTransactional { scope, executor, .. } = self;
+        let (postgres, before) = (&scope.dispatcher.inner.postgres, out.len());
+        let (pool, isolation) = match writes {
+            true => (&postgres.writers, Isolation::Serializable),
+            false => (&postgres.readers, Isolation::Snapshot),
+        };
+        let begun = Transaction::begin_as(pool, isolation, Some(run_as)).await;
+        let mut transaction = begun.map_err(|error| scope.explain_retryable(&error))?;
+        let ran = executor.run(&mut Access::Within(&mut transaction), ops, out).await;
+        let Written { changes, xid } = executor.take_written();
+        match ran {
+            Ok(()) if writes => {
+                let committer = &scope.dispatcher.inner.committer;
+                let commit = committer.transaction(transaction, changes.into(), xid, scope.unit()).await;
+                // Without a commit, no operation is answered.
+                scope.committed(commit).inspect_err(|_| executor.begin_progress(before))
+            }
+            Ok(()) => {
+                transaction.rollback().await;
+                Ok(())
+            }
+            Err(error) => {
+                if !error.connection_lost() {
+                    transaction.rollback().await;
+                }
+                Err(scope.explain_retryable(&error))
+            }
+        }
     }
 
     async fn control(&mut self, control: Control) -> Result<(), Failure> {
@@ -147,7 +200,7 @@ impl NonTransactional<'_> {
         let writers = &self.scope.dispatcher.inner.postgres.writers;
         let begun = Transaction::begin(writers, Isolation::Serializable).await;
         let transaction = begun.map_err(|error| self.scope.explain_retryable(&error))?;
-        self.executor.begin_transaction(TxCache::default());
+        self.executor.begin_transaction(self.scope.tx_cache());
         self.open = Some(Open { transaction, aborted: Aborted::default() });
         Ok(())
     }

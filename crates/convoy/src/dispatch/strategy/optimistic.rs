@@ -7,6 +7,8 @@
 //! If a function sends an operation that the buffer cannot answer, it runs again from the
 //! start in a transaction, and uses one from then on.
 
+use std::sync::Arc;
+
 use super::insert_batching::{self, Insert, changed};
 use super::transaction::{Aborted, finish};
 use super::{Attempt, ReadWriteSet};
@@ -24,7 +26,7 @@ use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::key::RowKeys;
-use crate::op::{Op, WriteSet};
+use crate::op::{Op, RunAs, WriteSet};
 use crate::postgres::{self, DbError, Lease, Row};
 use crate::sql::idempotency::Entry;
 use crate::sql::optimistic;
@@ -53,15 +55,21 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
 }
 
 impl Strategy for Optimistic<'_> {
-    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
-        if !self.buffer.accepts(ops) {
+    async fn answer(
+        &mut self,
+        ops: &mut [Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<Option<Failure>, Stop> {
+        // A role needs a transaction.
+        if run_as.is_some() || !self.buffer.accepts(ops) {
             return Err(Stop::NeedsOther);
         }
         let Optimistic { scope, buffer, budget, aborted, reads } = self;
         let access = &mut Access::ReadingAsWriter(&scope.dispatcher.inner.postgres);
         let answered = aborted.answer_buffered(buffer, budget, access, ops, out).await;
         *reads += answered.map_err(|error| scope.stop(error))?;
-        Ok(())
+        Ok(None)
     }
 }
 

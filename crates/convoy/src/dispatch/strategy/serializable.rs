@@ -15,7 +15,7 @@ use crate::dispatch::drive::{Stop, Strategy, drive};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
-use crate::op::Op;
+use crate::op::{Op, RunAs};
 use crate::postgres::{Isolation, Transaction};
 
 struct Serializable {
@@ -24,13 +24,18 @@ struct Serializable {
 }
 
 impl Strategy for Serializable {
-    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+    async fn answer(
+        &mut self,
+        ops: &mut [Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<Option<Failure>, Stop> {
         let Serializable { run, transaction } = self;
         let transaction = match transaction {
             Some(open) => open,
-            empty => empty.insert(begin(&run.scope).await?),
+            empty => empty.insert(begin(&run.scope, run_as).await?),
         };
-        run.answer(transaction, ops, out).await
+        run.answer(transaction, ops, run_as, out).await.map(|()| None)
     }
 }
 
@@ -44,8 +49,9 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     }
 }
 
-async fn begin(scope: &CallScope) -> Result<Transaction, Stop> {
-    let begun = Transaction::begin(&scope.dispatcher.inner.postgres.writers, Isolation::Serializable).await;
+async fn begin(scope: &CallScope, run_as: Option<&Arc<RunAs>>) -> Result<Transaction, Stop> {
+    let writers = &scope.dispatcher.inner.postgres.writers;
+    let begun = Transaction::begin_as(writers, Isolation::Serializable, run_as).await;
     begun.map_err(|error| Stop::Failed(scope.explain(&error)))
 }
 
@@ -76,7 +82,7 @@ impl Serializable {
     async fn write_held(&mut self, held: Vec<Insert>) -> Result<Transaction, Stop> {
         let mut transaction = match self.transaction.take() {
             Some(open) => open,
-            None => begin(&self.run.scope).await?,
+            None => begin(&self.run.scope, None).await?,
         };
         match self.run.insert(&mut transaction, held).await {
             Ok(()) => Ok(transaction),

@@ -1,11 +1,13 @@
 //! Runs queries: a single statement without a transaction, several statements in one
 //! snapshot.
 
+use std::sync::Arc;
+
 use crate::db::{Access, Executor, ReadSet};
 use crate::dispatch::drive::{Stop, Strategy};
 use crate::dispatch::scope::CallScope;
 use crate::error::{Code, Failure};
-use crate::op::Op;
+use crate::op::{Op, RunAs};
 use crate::postgres::{Isolation, Transaction};
 
 /// One run of a query.
@@ -33,26 +35,37 @@ impl<'a> Snapshot<'a> {
 }
 
 impl Strategy for Snapshot<'_> {
-    /// A second statement needs a snapshot: [`Stop::NeedsOther`].
-    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+    /// A second statement needs a snapshot: [`Stop::NeedsOther`]. So does a role, which
+    /// ends with the transaction; if it is the first, the snapshot begins with it.
+    async fn answer(
+        &mut self,
+        ops: &mut [Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<Option<Failure>, Stop> {
         for op in ops.iter_mut().filter(|op| op.as_ref().is_ok_and(Op::writes)) {
             *op = Err(Failure::new(Code::Internal, "A query cannot write; make this function a mutation."));
         }
-        self.statements += Executor::statements(ops);
         let (scope, snapshot) = (self.scope, self.scope.function().learned.needs_snapshot.is_set());
-        if self.statements > 1 && !snapshot {
+        let statements = Executor::statements(ops);
+        self.statements += statements;
+        let is_first = self.statements == statements;
+        if self.statements > 1 && !snapshot && self.transaction.is_none() && !(run_as.is_some() && is_first) {
             return Err(Stop::NeedsOther);
         }
         let postgres = &scope.dispatcher.inner.postgres;
-        if snapshot && self.transaction.is_none() && self.statements > 0 {
-            let begun = Transaction::begin(&postgres.readers, Isolation::Snapshot).await;
+        if (snapshot || run_as.is_some()) && self.transaction.is_none() && self.statements > 0 {
+            let begun = Transaction::begin_as(&postgres.readers, Isolation::Snapshot, run_as).await;
             self.transaction = Some(begun.map_err(|error| Stop::Failed(scope.explain(&error)))?);
         }
         let mut access = match &mut self.transaction {
-            Some(transaction) => Access::Within(transaction),
+            Some(transaction) => {
+                transaction.run_as(run_as);
+                Access::Within(transaction)
+            }
             None => Access::Reading(postgres),
         };
-        self.executor.run(&mut access, ops, out).await.map_err(|error| scope.stop(error))
+        self.executor.run(&mut access, ops, out).await.map(|()| None).map_err(|error| scope.stop(error))
     }
 
     fn add_reads(&mut self, reads: &ReadSet) {

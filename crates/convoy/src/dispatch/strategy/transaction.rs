@@ -2,13 +2,15 @@
 //! whether the transaction may still commit. Works for transactions of one call and for
 //! shared ones.
 
-use crate::db::{Access, Budget, Executor, TxCache, WriteBuffer};
+use std::sync::Arc;
+
+use crate::db::{Access, Budget, Executor, WriteBuffer};
 use crate::dispatch::call::{broken_protocol, timed_out};
 use crate::dispatch::drive::{Stop, fail_all};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
-use crate::op::{Control, Op};
+use crate::op::{Control, Op, RunAs};
 use crate::postgres::{DbError, Transaction};
 use crate::sql::{document, optimistic};
 
@@ -118,19 +120,21 @@ pub(super) struct TransactionRun {
 impl TransactionRun {
     /// A run before its first operation.
     pub(super) fn new(scope: CallScope) -> TransactionRun {
-        let executor = scope.executor(TxCache::default());
+        let executor = scope.executor(scope.tx_cache());
         let aborted = Aborted::default();
         TransactionRun { scope, executor, buffer: None, unbuffered: false, shared: false, undo_start: 0, aborted }
     }
 
-    /// Answers one batch of operations.
+    /// Answers operations of one batch, under the role `run_as`.
     pub(super) async fn answer(
         &mut self,
         transaction: &mut Transaction,
         ops: &[Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
         out: &mut String,
     ) -> Result<(), Stop> {
         self.record_raw(ops)?;
+        transaction.run_as(run_as);
         if !self.unbuffered && self.buffer.as_ref().is_some_and(|buffer| !buffer.accepts(ops)) {
             self.flush_buffer(transaction).await?;
             self.unbuffered = true;
@@ -244,6 +248,9 @@ pub(super) fn finish(
 /// inserts into different tables does not matter.
 fn held_inserts(metadata: &CallMetadata, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
     let Some(held) = &metadata.held else { return Ok(Vec::new()) };
+    if scope.program.role().is_some() {
+        return Err(broken_protocol(&"no insert is held where policies may refuse it"));
+    }
     let ops = Op::parse_batch(held.get(), &scope.program.schema).map_err(|error| broken_protocol(&error))?;
     let mut inserts: Vec<Insert> = Vec::new();
     for op in ops {

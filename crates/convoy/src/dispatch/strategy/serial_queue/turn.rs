@@ -1,5 +1,6 @@
 //! One call's turn in a group.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::QueuedCall;
@@ -10,7 +11,7 @@ use crate::dispatch::drive::{Stop, Strategy, drive};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::strategy::transaction::TransactionRun;
 use crate::error::Failure;
-use crate::op::Op;
+use crate::op::{Op, RunAs};
 use crate::postgres::{DbError, Transaction};
 
 /// The savepoint before the turn of a function that has failed after writing. Functions
@@ -64,8 +65,17 @@ struct Turn<'a> {
 impl Strategy for Turn<'_> {
     const MAX_IDLE: Option<Duration> = Some(Duration::from_millis(20));
 
-    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
-        self.run.answer(self.transaction, ops, out).await
+    async fn answer(
+        &mut self,
+        ops: &mut [Result<Op, Failure>],
+        run_as: Option<&Arc<RunAs>>,
+        out: &mut String,
+    ) -> Result<Option<Failure>, Stop> {
+        // Its transaction is shared with other calls.
+        if run_as.is_some() {
+            return Err(Stop::NeedsOther);
+        }
+        self.run.answer(self.transaction, ops, None, out).await.map(|()| None)
     }
 }
 
