@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use convoy::{Config, Engine, LayoutReport};
+use convoy::{Config, Engine, LayoutReport, OpenError};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -62,17 +62,25 @@ impl App {
 
     /// Loads other functions over the same tables; returns the report of the schema sync.
     pub async fn load(&self, functions: Functions, has_context: bool) -> LayoutReport {
-        let program = json!({
+        let report = self.try_load(functions, has_context).await.expect("the program loads");
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        report
+    }
+
+    /// The same, where the program may be refused.
+    pub async fn try_load(&self, functions: Functions, has_context: bool) -> Result<LayoutReport, OpenError> {
+        let mut program = json!({
             "schema": { "tables": self.tables },
             "functions": functions.descriptions,
             "routes": functions.route_descriptions,
             "hasContext": has_context,
             "sync": true,
         });
+        if let Some(role) = &functions.role {
+            program["rls"] = json!({ "role": role });
+        }
         let program = serde_json::from_value(program).expect("a program description");
-        let report = self.engine.load(program, functions.host()).await.expect("the program loads");
-        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
-        report
+        self.engine.load(program, functions.host()).await
     }
 
     /// A new client with connections of its own.

@@ -36,6 +36,7 @@ pub struct Functions {
     bodies: Vec<Body>,
     routes: Vec<Body>,
     context: Option<Body>,
+    pub(crate) role: Option<String>,
     wrap: Option<Wrap>,
 }
 
@@ -105,6 +106,11 @@ impl Functions {
     {
         self.context = Some(Arc::new(move |ctx, _| Box::pin(body(ctx))));
         self
+    }
+
+    /// Has operations with `settings` run under this role of Postgres.
+    pub fn under_role(self, role: &str) -> Functions {
+        Functions { role: Some(role.to_owned()), ..self }
     }
 
     /// Wraps the host that runs them.

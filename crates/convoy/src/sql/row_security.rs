@@ -40,7 +40,7 @@ own as (
         ")
 )
 select what, remedy from (
-  select 1 as step, format('it does not exist') as what, format('create role %I nologin; grant %I to %I', name, name, current_user) as remedy
+  select 1 as step, 'it does not exist' as what, format('create role %I nologin; grant %I to %I', name, name, current_user) as remedy
   from wanted
   where not exists (select from role)
   union all
@@ -59,7 +59,7 @@ select what, remedy from (
     format('it owns the table %I, whose policies do not hold for its owner', o.relname),
     format('alter table %I force row level security', o.relname)
   from role as r, own as o
-  where pg_has_role(r.oid, o.relowner, 'usage')
+  where pg_has_role(r.oid, o.relowner, 'usage') and not r.rolsuper
   union all
   select 6, format('it may not use the schema %I', n.nspname), format('grant usage on schema %I to %I', n.nspname, r.rolname)
   from role as r, pg_namespace as n

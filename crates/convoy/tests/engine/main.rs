@@ -26,6 +26,7 @@ mod raw_sessions;
 mod result_cache;
 mod round_trips;
 mod routes;
+mod row_security;
 mod serial_queue;
 mod sessions;
 mod shared;

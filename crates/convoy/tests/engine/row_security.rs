@@ -1,0 +1,421 @@
+//! Row-level security of Postgres: calls of clients under a role, with settings.
+
+use convoy_testkit::{App, Ctx, Functions, Pooler, Psql, TestDb, Thrown, table};
+use serde_json::{Value, json};
+
+use crate::shared::raw;
+
+/// A role of this database, dropped by [`Rig::close`].
+struct Rig {
+    db: TestDb,
+    app: App,
+    psql: Psql,
+    role: String,
+}
+
+/// Runs the batches of its input, one after the other. The result is that of each operation,
+/// or the code of its error.
+async fn run(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    if let Some(identity) = input["identity"].as_str() {
+        ctx.identify(identity);
+    }
+    // Which results may be shared is decided by hosts.
+    if let Some(user) = input["user"].as_str() {
+        ctx.saw("user", Some(&json!(user)));
+    }
+    let mut results = Vec::new();
+    for batch in input["batches"].as_array().expect("batches") {
+        for result in ctx.ops(batch.clone()).await? {
+            results.push(match result {
+                Ok(value) => value,
+                Err(Thrown::Refused(code, _)) => json!({ "code": code.as_str() }),
+                Err(Thrown::Broke(message)) => panic!("{message}"),
+            });
+        }
+    }
+    Ok(json!(results))
+}
+
+fn functions(role: &str) -> Functions {
+    Functions::new()
+        .query("read", run)
+        .mutation("write", run)
+        .action("act", run)
+        .add(json!({ "name": "separate", "kind": "mutation", "transaction": false }), run)
+        .under_role(role)
+}
+
+fn tables() -> Value {
+    json!([table("notes", &[("by_owner", false, &[("owner", "text")])]), table("members", &[])])
+}
+
+const OWN: &str = "create policy own on notes using (data->>'owner' = current_setting('app.user', true))";
+
+impl Rig {
+    async fn new() -> Rig {
+        Rig::with(json!({}), OWN).await
+    }
+
+    async fn with(options: Value, policies: &str) -> Rig {
+        let db = TestDb::new().await;
+        let rig = Rig::without_program(db, options).await;
+        let Rig { app, mut psql, role, db } = rig;
+        psql.run(policies).await;
+        app.load(functions(&role), true).await;
+        Rig { db, app, psql, role }
+    }
+
+    /// The tables with row-level security and the role with its privileges, but no policies.
+    async fn without_program(db: TestDb, options: Value) -> Rig {
+        let app = db.app_with(options, tables(), Functions::new()).await;
+        let mut psql = db.psql().await;
+        let role = psql.column("select replace(current_database(), 'convoy_test', 'convoy_test_role')").await.remove(0);
+        let set_up = format!(
+            "create role {role} nologin; grant {role} to current_user;
+             grant usage on schema public to {role};
+             grant select, insert, update, delete on notes, members to {role};
+             alter table notes enable row level security; alter table members enable row level security"
+        );
+        psql.run(&set_up).await;
+        Rig { db, app, psql, role }
+    }
+
+    async fn close(mut self) {
+        self.app.engine.close().await;
+        self.psql.run(&format!("drop owned by {0}; drop role {0}", self.role)).await;
+    }
+
+    /// Runs batches of operations.
+    async fn run(&self, function: &str, batches: Value) -> Value {
+        let (client, input) = (self.app.client(), json!({ "batches": batches }));
+        match function {
+            "read" => client.query(function, input).await,
+            "act" => client.act(function, input).await,
+            _ => client.mutate(function, input).await,
+        }
+        .data()
+    }
+
+    /// The code with which the call, or its only operation, fails.
+    async fn run_failing(&self, function: &str, batches: Value) -> String {
+        let (client, input) = (self.app.client(), json!({ "batches": batches }));
+        let reply = match function {
+            "read" => client.query(function, input).await,
+            "act" => client.act(function, input).await,
+            _ => client.mutate(function, input).await,
+        };
+        match reply.status == 200 {
+            true => reply.data()[0]["code"].as_str().expect("a failed operation").to_owned(),
+            false => reply.code().to_owned(),
+        }
+    }
+
+    async fn owners(&mut self) -> Vec<String> {
+        self.psql.column("select data->>'owner' from notes order by id").await
+    }
+}
+
+/// The operation for a caller.
+fn by(user: &str, mut op: Value) -> Value {
+    op["settings"] = json!({ "app.user": user });
+    op
+}
+
+fn system(mut op: Value) -> Value {
+    op["system"] = json!(true);
+    op
+}
+
+fn note(owner: &str) -> Value {
+    json!({ "op": "insert", "table": "notes", "id": convoy::id::mint().to_string(), "doc": { "owner": owner } })
+}
+
+fn scan(table: &str) -> Value {
+    json!({ "op": "scan", "table": table, "index": null, "eq": [], "order": "asc", "limit": null })
+}
+
+fn count() -> Value {
+    json!({ "op": "count", "table": "notes", "index": null, "eq": [], "order": "asc", "limit": null })
+}
+
+fn get(insert: &Value) -> Value {
+    json!({ "op": "get", "table": "notes", "id": insert["id"] })
+}
+
+fn patch(insert: &Value, set: Value) -> Value {
+    json!({ "op": "patch", "table": "notes", "id": insert["id"], "set": set, "unset": [] })
+}
+
+fn delete(insert: &Value) -> Value {
+    json!({ "op": "delete", "table": "notes", "id": insert["id"] })
+}
+
+const NUMBER_OF_NOTES: &str = "select count(*)::int4 as n from notes";
+const CURRENT_ROLE: &str = "select current_user::text as role, coalesce(current_setting('app.user', true), '') as name";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_hold_for_reads_and_writes_of_every_kind() {
+    let mut rig = Rig::new().await;
+    let (ada, eve) = (note("ada"), note("eve"));
+    assert_eq!(rig.run("write", json!([[system(ada.clone()), system(eve.clone())]])).await, json!([null, null]));
+    for function in ["read", "write", "act", "separate"] {
+        let reads = [scan("notes"), count(), get(&ada), get(&eve), raw(NUMBER_OF_NOTES, &json!([]))];
+        let seen = rig.run(function, json!([reads.map(|op| by("ada", op))])).await;
+        assert_eq!(seen[0].as_array().map(Vec::len), Some(1), "{function}");
+        assert_eq!((&seen[1], &seen[2]["owner"], &seen[3]), (&json!(1), &json!("ada"), &Value::Null), "{function}");
+        assert_eq!(seen[4], json!([{ "n": 1 }]), "{function}");
+        let all = rig.run(function, json!([[system(count()), system(raw(NUMBER_OF_NOTES, &json!([])))]])).await;
+        assert_eq!(all, json!([2, [{ "n": 2 }]]), "{function}");
+        let nobody = rig.run(function, json!([[by("", count())]])).await;
+        assert_eq!(nobody, json!([0]), "{function}");
+    }
+    for function in ["write", "act", "separate"] {
+        let hidden = [patch(&eve, json!({ "n": 1 })), delete(&eve)].map(|op| by("ada", op));
+        assert_eq!(rig.run(function, json!([hidden])).await, json!([null, false]), "{function}");
+        for refused in [note("eve"), patch(&ada, json!({ "owner": "eve" }))] {
+            let failed = rig.run_failing(function, json!([[by("ada", refused)]])).await;
+            assert_eq!(failed, "FORBIDDEN", "{function}");
+        }
+        let own = [note("ada"), patch(&ada, json!({ "n": 1 }))].map(|op| by("ada", op));
+        assert_eq!(rig.run(function, json!([own])).await[1]["n"], json!(1), "{function}");
+    }
+    assert_eq!(rig.owners().await, ["ada", "eve", "ada", "ada", "ada"]);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_that_names_no_role_is_refused() {
+    let rig = Rig::new().await;
+    let both = system(by("ada", count()));
+    for function in ["read", "write", "act", "separate"] {
+        let refused = json!([{ "code": "INVALID_ARGS" }, { "code": "INVALID_ARGS" }]);
+        assert_eq!(rig.run(function, json!([[count(), both.clone()]])).await, refused, "{function}");
+    }
+    let setting = |name: &str| json!({ "op": "count", "table": "notes", "order": "asc", "settings": { name: "on" } });
+    for name in ["row_security", "convoy.writer", "role", "a.b'; reset role; --"] {
+        assert_eq!(rig.run("read", json!([[setting(name)]])).await, json!([{ "code": "INVALID_ARGS" }]), "{name}");
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_holds_again_after_a_rollback_and_after_raw() {
+    let rig = Rig::new().await;
+    let eve = note("eve");
+    rig.run("write", json!([[system(eve.clone())]])).await;
+    let savepoint = json!({ "op": "savepoint", "name": 1 });
+    let rollback = json!({ "op": "rollback", "to": 1 });
+    // The role was set after the savepoint.
+    let later =
+        json!([[savepoint, system(count())], [by("ada", count())], [rollback, by("ada", count()), system(count())]]);
+    assert_eq!(rig.run("write", later).await, json!([null, 1, 0, null, 0, 1]));
+    // The role of the savepoint was that of the connection.
+    let back = json!([[by("ada", count()), savepoint, system(count())], [rollback], [by("ada", get(&eve))]]);
+    assert_eq!(rig.run("write", back).await, json!([0, null, 1, null, null]));
+    let escapes = [
+        "select set_config('role', 'none', true)",
+        "select set_config('role', 'none', false)",
+        "select set_config('app.user', 'eve', true)",
+        "select set_config('app.user', 'eve', false)",
+    ];
+    for escape in escapes {
+        for function in ["read", "write", "separate", "act"] {
+            let batches = json!([[by("ada", raw(escape, &json!([]))), by("ada", count())], [by("ada", scan("notes"))]]);
+            let results = rig.run(function, batches).await;
+            assert_eq!((&results[1], &results[2]), (&json!(0), &json!([])), "{function}: {escape}");
+        }
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_role_nor_settings_reach_the_next_call_of_a_connection() {
+    let rig = Rig::with(json!({ "poolSize": 1 }), OWN).await;
+    let login = rig.run("read", json!([[system(raw(CURRENT_ROLE, &json!([])))]])).await;
+    for function in ["read", "write", "separate", "act"] {
+        let own = rig.run(function, json!([[by("ada", raw(CURRENT_ROLE, &json!([]))), by("ada", count())]])).await;
+        assert_eq!(own[0], json!([{ "role": rig.role, "name": "ada" }]), "{function}");
+        let failed = rig.run_failing("write", json!([[by("ada", note("eve"))]])).await;
+        assert_eq!(failed, "FORBIDDEN");
+        for next in ["read", "write", "separate", "act"] {
+            assert_eq!(
+                rig.run(next, json!([[system(raw(CURRENT_ROLE, &json!([])))]])).await,
+                login,
+                "{function}, {next}"
+            );
+        }
+        let other = rig.run(function, json!([[by("", raw(CURRENT_ROLE, &json!([])))]])).await;
+        assert_eq!(other[0], json!([{ "role": rig.role, "name": "" }]), "{function}");
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_after_a_failed_begin_do_not_run_alone() {
+    let mut rig = Rig::new().await;
+    let begin = json!({ "op": "begin" });
+    // The second begin fails, and with it what follows, also under another role.
+    let batches = json!([[begin, begin, by("ada", note("ada")), system(note("eve"))], [{ "op": "rollback" }]]);
+    let results = rig.run("separate", batches).await;
+    let refused = json!({ "code": "INVALID_ARGS" });
+    assert_eq!(results, json!([null, refused, refused, refused, null]));
+    assert!(rig.owners().await.is_empty());
+    let both = json!([[begin, by("ada", note("ada")), system(note("eve"))], [{ "op": "commit" }]]);
+    assert_eq!(rig.run("separate", both).await, json!([null, null, null, null]));
+    assert_eq!(rig.owners().await, ["ada", "eve"]);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_with_a_key_takes_effect_once() {
+    let mut rig = Rig::new().await;
+    let client = rig.app.client().with_header("Idempotency-Key", "k1");
+    let input = json!({ "identity": "ada", "batches": [[by("ada", note("ada"))]] });
+    for _ in 0..2 {
+        assert_eq!(client.mutate("write", input.clone()).await.data(), json!([null]));
+    }
+    assert_eq!(rig.owners().await, ["ada"]);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_queries_follow_the_rows_that_policies_show() {
+    let rig = Rig::new().await;
+    let (ada, eve) = (note("ada"), note("eve"));
+    rig.run("write", json!([[system(ada.clone()), system(eve.clone())]])).await;
+    let watched = json!({ "user": "ada", "batches": [[by("ada", scan("notes"))]] });
+    let mut live = rig.app.client().watch("read", watched).await;
+    let owners = |result: &Value| result[0].as_array().map_or(0, Vec::len);
+    assert_eq!(owners(&live.next().await), 1);
+    rig.run("write", json!([[system(patch(&eve, json!({ "owner": "ada" })))]])).await;
+    assert_eq!(owners(&live.next().await), 2);
+    rig.run("write", json!([[by("ada", delete(&ada))]])).await;
+    assert_eq!(owners(&live.next().await), 1);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_queries_follow_what_policies_read() {
+    let limits = json!({ "limits": { "untrackedPollMs": 50, "triggerCheckMs": 50 } });
+    let policies = "create table teams (name text);
+        create function listed(name text) returns boolean stable security definer language sql as
+            $$ select exists (select from teams as t where t.name = $1) $$;
+        create policy all_members on members using (exists (select from teams as t where t.name = members.data->>'team'));
+        create policy member on notes using (
+            exists (select from members as m where m.data->>'user' = current_setting('app.user', true))
+            and data->>'n' is distinct from '0'
+        );
+        create policy late on notes as restrictive using (created_at <= now() and current_timestamp >= created_at and listed('a'))";
+    let mut rig = Rig::with(limits, policies).await;
+    rig.psql.run(&format!("grant select on teams to {}", rig.role)).await;
+    rig.run("write", json!([[system(note("ada"))]])).await;
+    let watched = json!({ "user": "ada", "batches": [[by("ada", count())]] });
+    let mut live = rig.app.client().watch("read", watched).await;
+    assert_eq!(live.next().await, json!([0]));
+    let mut read = rig.app.engine.tables_read();
+    read.retain(|name| !name.contains("text"));
+    assert_eq!(read, ["current_timestamp", "members", "notes", "now()", "teams"]);
+    // A table of the schema is tracked, and one of the user is polled.
+    let member = json!({ "op": "insert", "table": "members", "id": convoy::id::mint().to_string(), "doc": { "user": "ada", "team": "a" } });
+    rig.run("write", json!([[system(member)]])).await;
+    rig.psql.run("insert into teams values ('a')").await;
+    live.until(|result| *result == json!([1])).await;
+    rig.psql.run("delete from teams").await;
+    live.until(|result| *result == json!([0])).await;
+    // A policy that is replaced counts as a change of everything.
+    rig.psql
+        .run("drop policy late on notes; drop policy member on notes; create policy all_notes on notes using (true)")
+        .await;
+    live.until(|result| *result == json!([1])).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_for_which_policies_do_not_hold_is_refused() {
+    let mut rig = Rig::without_program(TestDb::new().await, json!({})).await;
+    rig.psql.run(OWN).await;
+    let role = rig.role.clone();
+    let login = rig.psql.column("select current_user::text").await.remove(0);
+    let refusal =
+        async |role: &str| rig.app.try_load(functions(role), true).await.expect_err("it is refused").to_failure();
+    let hidden = |text: String| text.replace(&role, "<role>").replace(&login, "<login>");
+    let mut refusals = vec![hidden(refusal(&format!("{role}_missing")).await.message)];
+    let mut psql = rig.db.psql().await;
+    for (before, after) in [
+        (format!("alter role {role} superuser bypassrls"), format!("alter role {role} nosuperuser nobypassrls")),
+        (format!("alter table notes owner to {role}"), "alter table notes owner to current_user".to_owned()),
+        (format!("grant {login} to {role}_in"), format!("drop role {role}_in")),
+        (
+            format!("revoke usage on schema public from public, {role}"),
+            format!("grant usage on schema public to public, {role}"),
+        ),
+    ] {
+        if before.contains("_in") {
+            psql.run(&format!("create role {role}_in; grant {role}_in to current_user")).await;
+            // It owns nothing, but it is a member of the owner.
+            psql.run(&format!(
+                "create role {role}_owner; grant {role}_owner to {role}_in; alter table notes owner to {role}_owner"
+            ))
+            .await;
+            psql.run(&format!("grant usage on schema public to {role}_in")).await;
+            refusals.push(hidden(refusal(&format!("{role}_in")).await.message));
+            psql.run(&format!(
+                "alter table notes owner to current_user; drop owned by {role}_in; drop role {role}_in, {role}_owner"
+            ))
+            .await;
+            continue;
+        }
+        psql.run(&before).await;
+        refusals.push(hidden(refusal(&role).await.message));
+        psql.run(&after).await;
+    }
+    insta::assert_snapshot!(refusals.join("\n\n"));
+    psql.run(&format!("grant select, insert, update, delete on notes to {role}")).await;
+    rig.app.load(functions(&role), true).await;
+    psql.run("alter table members disable row level security").await;
+    let report = rig.app.try_load(functions(&role), true).await.expect("it is allowed");
+    assert_eq!(
+        report.warnings.iter().map(|warning| hidden(warning.clone())).collect::<Vec<_>>(),
+        ["row-level security is off for members: every client may do there what is granted to the role <role>"]
+    );
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_refused_while_the_role_bypasses_policies() {
+    let limits = json!({ "limits": { "triggerCheckMs": 50 } });
+    let mut rig = Rig::with(limits, OWN).await;
+    rig.run("write", json!([[system(note("ada"))]])).await;
+    let watched = json!({ "user": "ada", "batches": [[by("ada", count())]] });
+    let mut live = rig.app.client().watch("read", watched).await;
+    assert_eq!(live.next().await, json!([1]));
+    rig.psql.run(&format!("alter role {} bypassrls", rig.role)).await;
+    let input = json!({ "batches": [[by("ada", count())]] });
+    let status = async || rig.app.client().query("read", input.clone()).await.status;
+    convoy_testkit::within(async { while status().await != 503 {} }).await;
+    assert_eq!(rig.run("read", json!([[system(count())]])).await, json!([1]));
+    rig.psql.run(&format!("alter role {} nobypassrls", rig.role)).await;
+    convoy_testkit::within(async { while status().await != 200 {} }).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_work_behind_a_pooler() {
+    let db = TestDb::new().await;
+    let pooler = Pooler::before(&db, 2, "").await;
+    let url = pooler.url(&db);
+    let rig = Rig::without_program(db, json!({ "databaseUrl": url, "poolSize": 3 })).await;
+    let Rig { db, app, mut psql, role } = rig;
+    psql.run(OWN).await;
+    app.load(functions(&role), true).await;
+    let rig = Rig { db, app, psql, role };
+    rig.run("write", json!([[by("ada", note("ada"))], [by("eve", note("eve"))]])).await;
+    for function in ["read", "write", "act", "separate"] {
+        assert_eq!(
+            rig.run(function, json!([[by("ada", count()), system(count())]])).await,
+            json!([1, 2]),
+            "{function}"
+        );
+    }
+    rig.close().await;
+}
