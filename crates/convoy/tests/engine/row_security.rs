@@ -1,6 +1,6 @@
 //! Row-level security of Postgres: calls of clients under a role, with settings.
 
-use convoy_testkit::{App, Ctx, Functions, Pooler, Psql, TestDb, Thrown, table};
+use convoy_testkit::{App, Ctx, Functions, Pooler, Psql, TestDb, Thrown, Wire, table};
 use serde_json::{Value, json};
 
 use crate::shared::raw;
@@ -166,6 +166,17 @@ async fn policies_hold_for_reads_and_writes_of_every_kind() {
         assert_eq!(seen[4], json!([{ "n": 1 }]), "{function}");
         let all = rig.run(function, json!([[system(count()), system(raw(NUMBER_OF_NOTES, &json!([])))]])).await;
         assert_eq!(all, json!([2, [{ "n": 2 }]]), "{function}");
+        // What the system has read is not kept for the role.
+        for _ in 0..2 {
+            let both = [
+                json!([[system(get(&eve)), by("ada", get(&eve))]]),
+                json!([[system(get(&eve))], [by("ada", get(&eve))]]),
+            ];
+            for batches in both {
+                let results = rig.run(function, batches).await;
+                assert_eq!((&results[0]["owner"], &results[1]), (&json!("eve"), &Value::Null), "{function}");
+            }
+        }
         let nobody = rig.run(function, json!([[by("", count())]])).await;
         assert_eq!(nobody, json!([0]), "{function}");
     }
@@ -260,6 +271,13 @@ async fn operations_after_a_failed_begin_do_not_run_alone() {
     let refused = json!({ "code": "INVALID_ARGS" });
     assert_eq!(results, json!([null, refused, refused, refused, null]));
     assert!(rig.owners().await.is_empty());
+    let hidden = note("eve");
+    rig.psql
+        .run(&format!("insert into notes (id, data) values ('{}', '{{}}')", hidden["id"].as_str().expect("an id")))
+        .await;
+    let read = json!([[begin, system(get(&hidden)), by("ada", get(&hidden))], [{ "op": "rollback" }]]);
+    assert_eq!(rig.run("separate", read).await[2], Value::Null);
+    rig.psql.run("delete from notes").await;
     let both = json!([[begin, by("ada", note("ada")), system(note("eve"))], [{ "op": "commit" }]]);
     assert_eq!(rig.run("separate", both).await, json!([null, null, null, null]));
     assert_eq!(rig.owners().await, ["ada", "eve"]);
@@ -416,6 +434,40 @@ async fn roles_work_behind_a_pooler() {
             json!([1, 2]),
             "{function}"
         );
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_costs_a_transaction_and_no_statement_more() {
+    let db = TestDb::new().await;
+    let (wire, url) = Wire::before(&db.url()).await;
+    // A long interval, because polls of the log would be counted.
+    let options = json!({ "databaseUrl": url, "limits": { "pollMs": 600_000, "triggerCheckMs": 600_000 } });
+    let Rig { db, app, mut psql, role } = Rig::without_program(db, options).await;
+    psql.run(OWN).await;
+    app.load(functions(&role), true).await;
+    let rig = Rig { db, app, psql, role };
+    let own = note("ada");
+    rig.run("write", json!([[system(own.clone())]])).await;
+    for (function, batches, expected) in [
+        ("read", json!([[by("ada", count())]]), "begin execute rollback"),
+        ("read", json!([[by("ada", count())], [by("ada", get(&own))]]), "begin execute execute rollback"),
+        ("write", json!([[by("ada", patch(&own, json!({ "n": 1 })))]]), "begin execute commit"),
+        ("act", json!([[by("ada", count())]]), "begin execute rollback"),
+        ("act", json!([[by("ada", patch(&own, json!({ "n": 2 })))]]), "begin execute commit"),
+        ("write", json!([[by("ada", count()), system(count())]]), "begin execute set execute commit"),
+    ] {
+        // The first run prepares statements.
+        for _ in 0..2 {
+            wire.take_statements();
+            rig.run(function, batches.clone()).await;
+        }
+        let statements = wire.take_statements();
+        let words: Vec<&str> = statements.iter().map(|sql| sql.split_whitespace().next().unwrap_or_default()).collect();
+        assert_eq!(words.join(" "), expected, "{function} {batches}");
+        let begin = &statements[0];
+        assert!(begin.ends_with(r#"; set local "app"."user" = 'ada'"#), "{begin}");
     }
     rig.close().await;
 }
