@@ -471,3 +471,21 @@ async fn a_role_costs_a_transaction_and_no_statement_more() {
     }
     rig.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_commit_is_refused_fails() {
+    let refuse = "create function refuse() returns trigger language plpgsql as $$ begin
+            if new.data ? 'bad' then raise check_violation; end if;
+            return null;
+        end $$;
+        create constraint trigger refuse after insert on notes deferrable initially deferred
+            for each row execute function refuse()";
+    let mut rig = Rig::with(json!({}), &format!("{OWN}; {refuse}")).await;
+    let mut bad = by("ada", note("ada"));
+    bad["doc"]["bad"] = json!(true);
+    for function in ["write", "act", "separate"] {
+        assert_eq!(rig.run_failing(function, json!([[bad]])).await, "CONFLICT", "{function}");
+    }
+    assert!(rig.owners().await.is_empty());
+    rig.close().await;
+}
