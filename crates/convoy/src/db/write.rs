@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -73,7 +74,11 @@ impl Executor {
             match edit {
                 Edit::Increment { path, .. } if row.is_none() => {
                     let there = access.run(document::get(table, &[*id])).await?;
-                    if there.is_empty() { push_ok(out, "null") } else { push_failure(out, &no_number(table, path)) }
+                    match there.first() {
+                        Some(row) if !accepts_number(row.json(2)?, path) => push_failure(out, &no_number(table, path)),
+                        // It is gone, or a policy shows it and does not let it be changed.
+                        _ => push_ok(out, "null"),
+                    }
                 }
                 _ => push_ok_document(out, table, row)?,
             }
@@ -137,6 +142,14 @@ impl Executor {
     }
 }
 
+/// Whether a document has a number at `path`, or one can be set there; as the statement decides.
+fn accepts_number(data: &str, path: &[String]) -> bool {
+    let (last, parents) = path.split_last().expect("a path has a name");
+    let Ok(document) = serde_json::from_str::<Value>(data) else { return false };
+    let Some(parent) = parents.iter().try_fold(&document, |at, name| at.get(name)) else { return false };
+    parent.is_object() && parent.get(last).is_none_or(Value::is_number)
+}
+
 fn no_number(table: &Table, path: &[String]) -> Failure {
     let (field, table) = (path.join("."), &table.name);
     Failure::new(
@@ -151,4 +164,26 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
 pub(crate) fn row_keys(id: Uuid, created: Time, keys: &str) -> Result<RowKeys, DbError> {
     let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
     Ok(RowKeys { id, created, fields })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_may_be_set_where_there_is_one_or_nothing_in_an_object() {
+        let path = |dotted: &str| -> Vec<String> { dotted.split('.').map(str::to_owned).collect() };
+        for (data, at) in [(r#"{"n":1.5}"#, "n"), ("{}", "n"), (r#"{"a":{"n":1}}"#, "a.n"), (r#"{"a":{}}"#, "a.n")] {
+            assert!(accepts_number(data, &path(at)), "{data} {at}");
+        }
+        for (data, at) in [
+            (r#"{"n":"1"}"#, "n"),
+            (r#"{"n":null}"#, "n"),
+            ("{}", "a.n"),
+            (r#"{"a":1}"#, "a.n"),
+            (r#"{"a":[]}"#, "a.n"),
+        ] {
+            assert!(!accepts_number(data, &path(at)), "{data} {at}");
+        }
+    }
 }
