@@ -1,6 +1,7 @@
 /**
  * Projects whose access rules read tables that have rules themselves: the context of a rule is made of the tables that the
- * rule is a part of, and the compiler finds no circle in it.
+ * rule is a part of, and the compiler finds no circle in it. The same applies to the settings of row-level security, which
+ * the module of the context exports.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -35,6 +36,15 @@ const RULES = `{
   update: async (ctx: AppContext, before, after) => before.owner === after.owner && (await isMember(ctx, before.team)),
   delete: true,
 }`;
+
+/** Row-level security beside `createContext`, whose context its settings get. */
+const RLS = `
+import type { RowLevelSecurity } from '@avvos/convoy';
+import type { AppContext } from './_generated/server.js';
+export const rls: RowLevelSecurity<AppContext> = {
+  role: 'app_user',
+  settings: (ctx) => ({ 'app.user': ctx.user?.id }),
+};`;
 
 const SERVERS = {
   'whose type is inferred': `import type { ServerContext } from './_generated/server.js';
@@ -75,18 +85,19 @@ beforeAll(async () => {
 afterAll(() => rm(parent, { recursive: true }));
 
 /** The errors of a project, without its folder. */
-async function errorsOf(compiler, { exportsTables, rules = RULES, server }) {
+async function errorsOf(compiler, { exportsTables, rules = RULES, rls = RLS, server }) {
   const folder = await mkdtemp(join(parent, 'project-'));
   const generated = generateFiles({
     schema: { module: '../schema.js', exportName: 'default' },
     tables: TABLES.map((name) => ({ name, isUnion: false, exportName: exportsTables ? name : undefined })),
     functions: [],
     contextModule: '../server.js',
+    rowSecurityModule: '../server.js',
     drizzleStandIn: false,
   });
   const files = new Map([...generated].map(([name, text]) => [`convoy/_generated/${name}`, text]));
   files.set('convoy/schema.ts', schemaFile(exportsTables, rules));
-  files.set('convoy/server.ts', server);
+  files.set('convoy/server.ts', server + rls);
   files.set('tsconfig.json', JSON.stringify(CONFIGURATION));
   for (const [name, text] of files) {
     await mkdir(dirname(join(folder, name)), { recursive: true });
@@ -117,5 +128,14 @@ describe.each(COMPILERS)('$name', (compiler) => {
       expect(all).toContain(mistake);
     }
     expect(all).toMatch(/=> string' is not assignable to type 'true | /);
+  });
+
+  test('finds mistakes in the settings of row-level security', async () => {
+    for (const [name, server] of Object.entries(SERVERS)) {
+      const errors = async (settings) =>
+        (await errorsOf(compiler, { exportsTables: true, rls: RLS.replace('ctx.user?.id', settings), server })).join();
+      expect(await errors('ctx.usr?.id'), name).toContain("'usr' does not exist");
+      expect(await errors('ctx.user'), name).toContain("is not assignable to type 'string | number | boolean");
+    }
   });
 });

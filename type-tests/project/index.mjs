@@ -52,6 +52,7 @@ function inGenerated(generateFiles, exportsTables) {
     tables: TABLES.map(({ name, isUnion }) => ({ name, isUnion, exportName: exportsTables ? name : undefined })),
     functions: functionList(),
     contextModule: null,
+    rowSecurityModule: null,
     drizzleStandIn: false,
   });
   return [...files].map(([name, text]) => [`convoy/_generated/${name}`, text]);

@@ -99,6 +99,7 @@ export type {
   RouteOptions,
   RouteParams,
 } from './server/routes.js';
+export type { RowLevelSecurity, RowSettings } from './server/row-security/row-level-security.js';
 export {
   ConvoyError,
   type ConvoyErrorCode,

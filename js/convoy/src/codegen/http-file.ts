@@ -18,9 +18,10 @@ const ownNames = [
   'startConvoyServer',
 ];
 
-export function httpFile({ schema, functions, contextModule, schemesModule, routesModule }: Project): string {
+export function httpFile(project: Project): string {
+  const { schema, functions, contextModule, rowSecurityModule, schemesModule, routesModule } = project;
   const modules = moduleNames(functions, ownNames);
-  const serverModule = contextModule ?? schemesModule;
+  const serverModule = contextModule ?? rowSecurityModule ?? schemesModule;
   const imports: [string, string][] = [
     ...[...modules].map(([module, name]): [string, string] => [name, module]),
     ['schema', schema.module],
@@ -37,6 +38,7 @@ export function httpFile({ schema, functions, contextModule, schemesModule, rout
     '  return {',
     `    schema: schema.${schema.exportName},`,
     ...(contextModule ? ['    createContext: server.createContext,'] : []),
+    ...(rowSecurityModule ? ['    rls: server.rls,'] : []),
     ...(schemesModule ? ['    securitySchemes: server.securitySchemes,'] : []),
     ...(routesModule ? ['    routes,'] : []),
     `    functions: ${functionsText(arrangeFunctions(functions), modules, '    ')},`,

@@ -33,6 +33,8 @@ export interface Project {
   readonly functions: readonly ProjectFunction[];
   /** `convoy/server.ts`, where it exports `createContext`. */
   readonly contextModule: string | null;
+  /** `convoy/server.ts`, where it exports `rls`. */
+  readonly rowSecurityModule: string | null;
   /** The same file, where it exports `securitySchemes`. */
   readonly schemesModule: string | null;
   /** `convoy/http.ts`, where it exists. */

@@ -35,6 +35,7 @@ const project: Project = {
     leaf('admin.first', 'query', { module: '../functions/admin/index.js' }),
   ],
   contextModule: '../server.js',
+  rowSecurityModule: '../server.js',
   schemesModule: null,
   routesModule: null,
   drizzleStandIn: false,
@@ -57,7 +58,12 @@ const written: Readonly<Record<string, string>> = {
     });`,
   'convoy/server.ts': `
     import type { IncomingMessage } from 'node:http';
-    import type { ServerContext } from './_generated/serverE';
+    import type { RowLevelSecurity } from '@avvos/convoy';
+    import type { AppContext, ServerContext } from './_generated/serverE';
+    export const rls: RowLevelSecurity<AppContext> = {
+      role: 'app_user',
+      settings: (ctx) => ({ 'app.user': ctx.user, 'app.length': ctx.user?.length }),
+    };
     export async function createContext(req: IncomingMessage, base: ServerContext) {
       const channel = await base.db.query('channels').withIndex('by_name', (q) => q.eq('name', 'general')).first();
       return { ...base, user: req.headers.cookie ?? channel?.name ?? null };
@@ -253,7 +259,7 @@ describe('the generated types', { timeout: 120_000 }, () => {
   });
 
   it('compile for an empty project', async () => {
-    const empty = { ...project, tables: [], functions: [], contextModule: null };
+    const empty = { ...project, tables: [], functions: [], contextModule: null, rowSecurityModule: null };
     await write([
       ...generated(empty),
       ['convoy/schema.ts', `import { defineSchema } from '@avvos/convoy';\nexport default defineSchema({});`],

@@ -6,18 +6,21 @@ import type { Document } from './documents.js';
 import { rejected } from './observed-promise.js';
 import type { CachedOperation, Plan } from './operations.js';
 import type { Program, Table } from './program.js';
+import { type OperationRole, underRole } from './row-security/operation-role.js';
 import { type ScanSource, TableScan } from './scan.js';
 import type { Page } from './table-query.js';
 
 export class CachedDatabase implements ScanSource {
   readonly #call: Call;
   readonly #program: Program;
+  readonly #role: OperationRole | null;
   /** The checks of `convoy dev` are for handlers. */
   readonly warnings = null;
 
-  constructor(call: Call, program: Program) {
+  constructor(call: Call, program: Program, role: OperationRole | null) {
     this.#call = call;
     this.#program = program;
+    this.#role = role;
   }
 
   get(...args: unknown[]): Promise<Document | null> {
@@ -49,7 +52,8 @@ export class CachedDatabase implements ScanSource {
     if (!this.#call.isMakingContext) {
       return rejected(new TypeError('These reads ended with createContext. In a handler, read with ctx.db.'));
     }
-    return this.#call.issue(this.#call.root, { ...operation, cached: JSON.stringify(operation) }, finish);
+    const cached = { ...operation, cached: JSON.stringify(operation) };
+    return this.#call.issue(this.#call.root, underRole(this.#role, cached), finish);
   }
 }
 

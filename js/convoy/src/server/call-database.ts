@@ -22,6 +22,7 @@ import type { FunctionKind } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
 import type { Plan } from './operations.js';
 import type { Program, Table } from './program.js';
+import { type OperationRole, SYSTEM_ROLE } from './row-security/operation-role.js';
 import { type ScanSource, TableScan } from './scan.js';
 import type { Scope } from './scope.js';
 import type { Page } from './table-query.js';
@@ -37,6 +38,8 @@ export interface CallDatabaseOptions {
   readonly functionName?: string | null;
   /** The access rules that its methods apply; `null` if rules are off. */
   readonly access?: AccessControl | null;
+  /** The role its operations run under; `null` in a program without row-level security. */
+  readonly role?: OperationRole | null;
   /**
    * Whether it serves a rule, as a part of an operation that is running: its reads wait neither for other operations of
    * the scope nor for pending writes, since these may wait for that operation.
@@ -64,6 +67,7 @@ export class CallDatabase implements ScanSource {
   readonly #kind: FunctionKind;
   readonly #functionName: string | null;
   readonly #access: AccessControl | null;
+  readonly #role: OperationRole | null;
   readonly #nested: boolean;
   readonly #unguarded: DocumentOperations;
   readonly #guarded: GuardedOperations | null;
@@ -79,22 +83,24 @@ export class CallDatabase implements ScanSource {
     this.#kind = options.kind ?? call.kind;
     this.#functionName = options.functionName ?? null;
     this.#access = options.access ?? null;
+    this.#role = options.role ?? null;
     this.#nested = options.nested ?? false;
     this.warnings = program.dev ? new DevWarnings(program, call, this.#functionName) : null;
     const { warnings } = this;
-    this.#unguarded = new DocumentOperations(call, program, { warnings, inOrder: !this.#nested });
+    this.#unguarded = new DocumentOperations(call, program, { warnings, inOrder: !this.#nested, role: this.#role });
     const guard = { call, documents: this.#unguarded, warnings };
     this.#guarded = this.#access === null ? null : new GuardedOperations(this.#access, guard);
   }
 
-  /** The same database without access rules. */
+  /** The same database without access rules, under the role of the connection. */
   get system(): CallDatabase {
-    return this.#access === null ? this : this.#derive({ access: null });
+    const role = this.#role === null ? null : SYSTEM_ROLE;
+    return this.#access === null && this.#role === role ? this : this.#derive({ access: null, role });
   }
 
   /** The reads of `createContext` that may come from memory; see `cachedReads`. */
   [CACHED_READS](): CachedDatabase | null {
-    return this.#call.isMakingContext ? new CachedDatabase(this.#call, this.#program) : null;
+    return this.#call.isMakingContext ? new CachedDatabase(this.#call, this.#program, this.#role) : null;
   }
 
   get(...args: unknown[]): Promise<Document | null> {
@@ -128,7 +134,7 @@ export class CallDatabase implements ScanSource {
       return (scope) => {
         // A user statement may write to any document.
         if (!reads) this.#call.documents.forgetAll();
-        return this.#call.issue(scope, operation, (rows) => {
+        return this.#unguarded.issue(scope, operation, (rows) => {
           if (!reads) this.#call.documents.forgetAll();
           return rows as unknown[];
         });
@@ -242,8 +248,15 @@ export class CallDatabase implements ScanSource {
 
   /** A database for the same function, with some options changed. */
   #derive(changes: CallDatabaseOptions): CallDatabase {
-    const options = { scope: this.#scope, kind: this.#kind, functionName: this.#functionName, access: this.#access };
-    return new CallDatabase(this.#call, this.#program, { ...options, nested: this.#nested, ...changes });
+    return new CallDatabase(this.#call, this.#program, {
+      scope: this.#scope,
+      kind: this.#kind,
+      functionName: this.#functionName,
+      access: this.#access,
+      role: this.#role,
+      nested: this.#nested,
+      ...changes,
+    });
   }
 
   /** Runs `write` after all earlier writes to the same documents. */

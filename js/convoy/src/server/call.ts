@@ -16,6 +16,7 @@ import type { NativeCalls } from './native.js';
 import { ignore, rejected } from './observed-promise.js';
 import type { InsertOperation, Operation } from './operations.js';
 import { retryOnConflict } from './retries.js';
+import type { CallSettings } from './row-security/operation-role.js';
 import { SCOPE_ENDED, Scope } from './scope.js';
 import { Transactions } from './transactions.js';
 
@@ -41,6 +42,8 @@ export class Call {
   isMakingContext = false;
   /** False once a `share: false` function has joined the call. */
   isShareable = true;
+  /** The settings of row-level security; `null` before the first operation under the role of clients. */
+  rowSettings: CallSettings | null = null;
   readonly #batches: Batches;
   #documents: Documents | null = null;
   /** `null` before the first `transaction`: until then every operation belongs to the root scope. */

@@ -112,8 +112,8 @@ export interface ConvoyRequest {
  */
 // Parameters of a method are bivariant, so users may annotate `req` as `IncomingMessage`.
 // biome-ignore lint/suspicious/noExplicitAny: `base` is the generated ServerContext, whose model is unknown here.
-export type CreateContext<Base = any> = {
-  bivariant(req: ConvoyRequest, base: Base): MadeContext | Promise<MadeContext>;
+export type CreateContext<Base = any, Context extends MadeContext = MadeContext> = {
+  bivariant(req: ConvoyRequest, base: Base): Context | Promise<Context>;
 }['bivariant'];
 
 /** The result of `createContext`: any object; Convoy itself uses one member. */

@@ -12,7 +12,7 @@ import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
 import { backfillTable, type TableBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
-import type { BaseContext, CreateContext } from './contexts.js';
+import type { BaseContext, CreateContext, MadeContext } from './contexts.js';
 import { type DevAnswer, type DevRequest, type DevView, serveDevPage } from './dev-page.js';
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
@@ -28,6 +28,7 @@ import { describeProgram, type FunctionTree, type ProgramSource } from './progra
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { openOrReload, reloadKey } from './reload.js';
 import type { RouteModule } from './routes.js';
+import type { RowLevelSecurity } from './row-security/row-level-security.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
 import { watchQuery } from './watch.js';
@@ -35,13 +36,17 @@ import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
 
 /** Options of `createConvoy` for a program passed as values, whose functions run on the calling thread. */
-export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOptions {
+// biome-ignore lint/suspicious/noExplicitAny: a context is the result of `createContext` and the argument of `rls`.
+export interface ConvoyOptions<Schema extends SchemaDefinition, Context extends MadeContext = any>
+  extends EngineOptions {
   /** The result of `defineSchema`. */
   readonly schema: Schema;
   /** Functions by module: `{ messages: { list, send } }`, or `{ messages }` of an `import * as messages`. */
   readonly functions: FunctionTree;
   /** Creates the context of each call from its request. */
-  readonly createContext?: CreateContext<BaseContext<DataModelOf<Schema>>> | undefined;
+  readonly createContext?: CreateContext<BaseContext<DataModelOf<Schema>>, Context> | undefined;
+  /** The Postgres role under which the calls of clients run, and the settings that its policies read. */
+  readonly rls?: RowLevelSecurity<Context> | undefined;
   /** The HTTP routes by name, such as `import * as routes from './convoy/http.js'`. */
   readonly routes?: RouteModule | undefined;
   /** What identifies a caller, for the OpenAPI document: the `securitySchemes` of an adapter of `@avvos/convoy-auth`. */
@@ -144,9 +149,10 @@ export interface Convoy {
 
 /** Connects to the database, loads the functions, and resolves when Convoy is ready for calls. */
 export async function createConvoy(options: ConvoyModuleOptions): Promise<Convoy>;
-export async function createConvoy<const Schema extends SchemaDefinition>(
-  options: ConvoyOptions<Schema>,
-): Promise<Convoy>;
+export async function createConvoy<
+  const Schema extends SchemaDefinition,
+  Context extends MadeContext = BaseContext<DataModelOf<Schema>>,
+>(options: ConvoyOptions<Schema, Context>): Promise<Convoy>;
 export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Promise<Convoy> {
   const native = loadNative();
   const key = reloadKey(options);
@@ -234,9 +240,9 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );
   }
-  const { schema, functions, createContext, routes, securitySchemes, program: _none, ...engineOptions } = rest;
+  const { schema, functions, createContext, routes, rls, securitySchemes, program: _none, ...engineOptions } = rest;
   const schemes = checkedSchemes(securitySchemes);
-  const source = { schema, functions, createContext, routes, securitySchemes: schemes };
+  const source = { schema, functions, createContext, routes, rls, securitySchemes: schemes };
   return { source, workers: null, engineOptions };
 }
 

@@ -96,13 +96,13 @@ export interface DatabaseReader<Model> {
    */
   transaction<Result>(fn: (tx: this) => Result | PromiseLike<Result>): Promise<Result>;
 
-  /** The same methods without the access rules of tables. */
+  /** The same methods without the access rules of tables, and under the role of the connection. */
   readonly system: DatabaseReader<Model>;
 }
 
 /** All of `ctx.db`. */
 export interface Database<Model> extends DatabaseReader<Model> {
-  /** The same methods without the access rules of tables. */
+  /** The same methods without the access rules of tables, and under the role of the connection. */
   readonly system: Database<Model>;
 
   /** Stores the parsed document under a new id. */

@@ -6,8 +6,10 @@ import type { DevWarnings } from './dev-warnings.js';
 import type { Target } from './document-ref.js';
 import type { Document } from './documents.js';
 import { incrementBase, numberAt } from './fields.js';
-import type { InsertOperation, PageOperation, Plan, WriteOperation } from './operations.js';
+import { rejected } from './observed-promise.js';
+import type { DataOperation, InsertOperation, PageOperation, Plan, WriteOperation } from './operations.js';
 import type { Program, Table } from './program.js';
+import { type OperationRole, type Reader, underRole } from './row-security/operation-role.js';
 import type { Scope } from './scope.js';
 import type { Page } from './table-query.js';
 import { assertFits, storedChanges, storedDocument } from './validate-document.js';
@@ -31,18 +33,40 @@ export interface TableOperations {
   page(scope: Scope, table: Table, plan: Plan, range: PageRange): Promise<Page<Document>>;
 }
 
+/** How these operations are issued. */
+export interface DocumentOptions {
+  readonly warnings: DevWarnings | null;
+  /** Whether reads wait for the pending writes to the same document. */
+  readonly inOrder: boolean;
+  /** The role they run under; `null` in a program without row-level security. */
+  readonly role: OperationRole | null;
+}
+
 export class DocumentOperations implements TableOperations {
   readonly #call: Call;
   readonly #program: Program;
   readonly #warnings: DevWarnings | null;
-  /** Whether reads wait for the pending writes to the same document. */
   readonly #inOrder: boolean;
+  readonly #role: OperationRole | null;
 
-  constructor(call: Call, program: Program, options: { warnings: DevWarnings | null; inOrder: boolean }) {
+  constructor(call: Call, program: Program, { warnings, inOrder, role }: DocumentOptions) {
     this.#call = call;
     this.#program = program;
-    this.#warnings = options.warnings;
-    this.#inOrder = options.inOrder;
+    this.#warnings = warnings;
+    this.#inOrder = inOrder;
+    this.#role = role;
+  }
+
+  /** Issues an operation under the role of this database. */
+  issue<T>(scope: Scope, operation: DataOperation, finish: (answer: unknown) => T): Promise<T> {
+    let marked: DataOperation;
+    try {
+      marked = underRole(this.#role, operation);
+    } catch (error) {
+      // The settings of the caller could not be made.
+      return rejected(error);
+    }
+    return this.#call.issue(scope, marked, finish);
   }
 
   /** Reads a document after the writes to it that were issued before. */
@@ -54,7 +78,7 @@ export class DocumentOperations implements TableOperations {
 
   /** Reads a document, without waiting for a write of this call. */
   readNow(scope: Scope, { table, uuid }: Target): Promise<Document | null> {
-    return this.#call.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
+    return this.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
       document === null ? null : this.#received(scope, table, document as Document),
     );
   }
@@ -85,7 +109,7 @@ export class DocumentOperations implements TableOperations {
       if (uuid === undefined) throw new Error('The engine made too few ids.');
       const id = formatId(table.name, uuid);
       const operation: InsertOperation = { op: 'insert', table: table.name, id: uuid, doc };
-      if (!holds) return this.#call.issue(scope, operation, () => id);
+      if (!holds) return this.issue(scope, operation, () => id);
       this.#call.hold(scope, operation);
       return Promise.resolve(id);
     });
@@ -136,14 +160,14 @@ export class DocumentOperations implements TableOperations {
 
   write(scope: Scope, target: Target, operation: WriteOperation): Promise<Document | null> {
     this.#call.documents.forget(target.id);
-    return this.#call.issue(scope, operation, (document) =>
+    return this.issue(scope, operation, (document) =>
       document === null ? null : this.#received(scope, target.table, document as Document),
     );
   }
 
   delete(scope: Scope, targets: readonly Target[]): Promise<boolean[]> {
     const deletes = targets.map(({ table, uuid, id }) =>
-      this.#call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (deleted) => {
+      this.issue(scope, { op: 'delete', table: table.name, id: uuid }, (deleted) => {
         this.#call.documents.forget(id);
         return deleted === true;
       }),
@@ -152,13 +176,13 @@ export class DocumentOperations implements TableOperations {
   }
 
   scan<T>(scope: Scope, table: Table, plan: Plan, finish: (documents: Document[]) => T): Promise<T> {
-    return this.#call.issue(scope, { op: 'scan', table: table.name, ...plan }, (answer) =>
+    return this.issue(scope, { op: 'scan', table: table.name, ...plan }, (answer) =>
       finish(this.#receivedAll(scope, table, answer)),
     );
   }
 
   count(scope: Scope, table: Table, plan: Plan): Promise<number> {
-    return this.#call.issue(scope, { op: 'count', table: table.name, ...plan }, (answer) => answer as number);
+    return this.issue(scope, { op: 'count', table: table.name, ...plan }, (answer) => answer as number);
   }
 
   page(scope: Scope, table: Table, plan: Plan, range: PageRange): Promise<Page<Document>> {
@@ -167,7 +191,7 @@ export class DocumentOperations implements TableOperations {
 
   /** The result of a page operation, with defaults filled in. */
   rawPage<Result extends Page<Document>>(scope: Scope, operation: PageOperation, table: Table): Promise<Result> {
-    return this.#call.issue(scope, operation, (answer) => {
+    return this.issue(scope, operation, (answer) => {
       const { page, ...rest } = answer as Result;
       return { ...rest, page: this.#receivedAll(scope, table, page) } as Result;
     });
@@ -175,7 +199,11 @@ export class DocumentOperations implements TableOperations {
 
   /** The document from the cache of the call, else read. Synchronous if it is cached. */
   #current(scope: Scope, target: Target): Document | Promise<Document | null> {
-    return this.#call.documents.cached(target.id) ?? this.readNow(scope, target);
+    return this.#call.documents.cached(target.id, this.#reader) ?? this.readNow(scope, target);
+  }
+
+  get #reader(): Reader {
+    return this.#role?.reader ?? 'client';
   }
 
   #receivedAll(scope: Scope, table: Table, answer: unknown): Document[] {
@@ -188,7 +216,7 @@ export class DocumentOperations implements TableOperations {
   #received(scope: Scope, table: Table, document: Document): Document {
     table.fill?.(document);
     const isStable = this.#call.kind !== 'query' && !scope.ended && (this.#call.transactional || scope.parent !== null);
-    if (isStable) this.#call.documents.cache(document);
+    if (isStable) this.#call.documents.cache(document, this.#reader);
     return document;
   }
 }

@@ -3,31 +3,42 @@
  * Shared by every `CallDatabase` of the call, so that joined functions see each other's writes.
  */
 
+import type { Reader } from './row-security/operation-role.js';
+
 /** A document as returned to a handler. */
 export type Document = Record<string, unknown>;
 
 export class Documents {
   /** By id. A patch is merged with the cached document. */
   readonly #cached = new Map<string, Document>();
+  /**
+   * Those read under the role of the connection, in a program with row-level security. If a caller's patch were merged
+   * with one of them, its errors would tell of a document that the caller must not see.
+   */
+  #cachedBySystem: Map<string, Document> | null = null;
   /** The last pending write to each document, by id. */
   readonly #pendingWrites = new Map<string, Promise<unknown>>();
 
-  cached(id: string): Document | undefined {
-    return this.#cached.get(id);
+  cached(id: string, reader: Reader): Document | undefined {
+    return (reader === 'system' ? this.#cachedBySystem : this.#cached)?.get(id);
   }
 
   /** Keeps a shallow copy, because the handler may change the original. Only the checks of later writes read it. */
-  cache(document: Document): void {
-    this.#cached.set(String(document.id), { ...document });
+  cache(document: Document, reader: Reader): void {
+    if (reader === 'system') this.#cachedBySystem ??= new Map();
+    const cached = reader === 'system' ? this.#cachedBySystem : this.#cached;
+    cached?.set(String(document.id), { ...document });
   }
 
   forget(id: string): void {
     this.#cached.delete(id);
+    this.#cachedBySystem?.delete(id);
   }
 
   /** For operations that may have changed any document. */
   forgetAll(): void {
     this.#cached.clear();
+    this.#cachedBySystem?.clear();
   }
 
   /** Whether any document has a pending write. */

@@ -3,7 +3,7 @@
 import { rethrowAsConvoyError } from './engine-errors.js';
 import { Host } from './host.js';
 import type { LoadReport, NativeEngine } from './native.js';
-import { describeProgram, type ProgramSource, prepareProgram } from './program.js';
+import { allowHeldInserts, describeProgram, type ProgramSource, prepareProgram } from './program.js';
 import { addressOf, importProgram, isProgramModule, type ProgramModule } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
 import type { Standby } from './standby-worker.js';
@@ -62,7 +62,7 @@ export class InlineExecutor implements Executor {
     const description = describeProgram(source, this.#options);
     const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(prepared)));
     const report = JSON.parse(text) as LoadReport;
-    prepared.holdsInserts = new Set(tablesWithHeldInserts(report));
+    allowHeldInserts(prepared, tablesWithHeldInserts(report));
     this.#watch?.reset();
     return report;
   }

@@ -18,6 +18,7 @@ import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
 import { ignore, rejected } from './observed-promise.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { untrackedNow } from './query-watch.js';
+import { ClientRole, SYSTEM_ROLE } from './row-security/operation-role.js';
 import type { Run } from './run.js';
 import { Scope } from './scope.js';
 import { withBase } from './validate-context.js';
@@ -37,14 +38,14 @@ export interface Base {
   readonly runAction: (callee: unknown, args?: unknown) => Promise<unknown>;
 }
 
-/** Starts a separate call of `fn`, with the context of `caller`, and with or without access rules. */
+/** Starts a separate call of `fn`, with the context of `caller`; see `guarded` of the options. */
 export type StartCall = (fn: NamedFunction, input: string, caller: Run, guarded: boolean) => Promise<unknown>;
 
 /** The options of a base context. */
 export interface BaseOptions {
   /** Runs the functions it calls outside of a transaction. */
   readonly startCall: StartCall;
-  /** Whether access rules are on, for its database and for the functions it calls. */
+  /** Whether access rules and row-level security are on, for its database and for the functions it calls. */
   readonly guarded: boolean;
 }
 
@@ -57,6 +58,7 @@ export function baseOf(run: Run, options: BaseOptions): Base {
       kind: run.fn.definition.kind,
       functionName: run.fn.name,
       access: options.guarded && run.program.hasRules ? new AccessControl(run, now) : null,
+      role: run.program.rls === null ? null : options.guarded ? new ClientRole(run, now) : SYSTEM_ROLE,
     }),
     now,
     runQuery: (callee, args) => callFunction('query', { run, callee, args, options }),

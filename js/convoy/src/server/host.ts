@@ -52,7 +52,7 @@ export class Host {
 
   /**
    * Keeps `context` for calls made with the returned `request`, until `release` is called. `depth` is the number of nested
-   * function calls above such a call; `guarded` is whether access rules hold for it.
+   * function calls above such a call; `guarded` is whether access rules and row-level security hold for it.
    */
   registerContext(
     context: object,
@@ -92,7 +92,7 @@ export class Host {
     if (caller.inherited !== null) this.#callHandler(run, withBase(caller.inherited.context, this.#baseFor(run)), args);
     else if (program.createContext === undefined) this.#callHandler(run, this.#baseFor(run), args);
     else {
-      // `createContext` finds out who asks, so no rule can apply to what it reads.
+      // `createContext` finds out who asks, so no rule or policy can apply to what it reads.
       const base = baseOf(run, { startCall: this.#startCall, guarded: false });
       const request = caller.request ?? internalRequest(run.fn);
       // Frozen, because properties added to the base would be lost: an observed handler receives another base.
@@ -113,14 +113,14 @@ export class Host {
     run.expiresAt = expiryOf(context);
     if (caller.keyed) run.fingerprint = callerFingerprint(context, base, request, { session: fn === CONTEXT_ONLY });
     const { kind, share } = fn.definition;
-    // Without its rules, a result may have documents that equal callers must not see, so it is not observed nor shared.
-    const isShared = share && caller.request !== null && (caller.guarded || !run.program.hasRules);
+    // A trusted result may have documents that equal callers must not see, so it is not observed nor shared.
+    const isShared = share && caller.request !== null && (caller.guarded || !run.program.guardsClients);
     if (kind === 'query' && isShared) run.observer = ContextObserver.of(context, base);
     if (fn === CONTEXT_ONLY) run.observer?.recordAll();
-    const isGuarded = caller.guarded && run.program.hasRules;
+    const isGuarded = caller.guarded && run.program.guardsClients;
     if (isGuarded) assertOwnDatabase(context, base);
     // An observed handler gets a new base: by an object of the old one, a WeakMap of createContext could find the caller.
-    // A guarded one gets a base with access rules.
+    // A guarded one gets a base with access rules and row-level security.
     this.#callHandler(run, run.observer === null && !isGuarded ? context : withBase(context, this.#baseFor(run)), args);
   }
 

@@ -33,4 +33,5 @@ export type { PreloadOptions } from './preload.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';
 export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './removed.js';
+export type { RowLevelSecurity, RowSettings } from './row-security/row-level-security.js';
 export { defineStartFile, type StartFile, type StartOptions, type StartSource } from './start-file.js';

@@ -6,7 +6,18 @@
 import type { FieldKind } from '../schema/index.js';
 
 /** Any operation. */
-export type Operation = ReadOperation | WriteOperation | RawOperation | ControlOperation;
+export type Operation = DataOperation | ControlOperation;
+
+/** An operation that runs under a Postgres role. */
+export type DataOperation = (ReadOperation | WriteOperation | RawOperation) & RoleMarks;
+
+/** The role of an operation. Exactly one of them in a program with row-level security, and none in any other. */
+export interface RoleMarks {
+  /** It runs under the role of the connection. */
+  readonly system?: true;
+  /** It runs under the role of clients, with these settings. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
 
 /** An operation without effects. */
 export type ReadOperation =

@@ -7,8 +7,9 @@ import type { FunctionTree, ProgramSource } from './program.js';
 /** A program that each thread imports by itself. */
 export interface ProgramModule {
   /**
-   * A module that exports `schema`, `functions` and optionally `createContext`, `routes` and `securitySchemes`; or, as `program` or as the default export,
-   * an object of these or a function that returns one. A string that is not a URL is a path from the working directory.
+   * A module that exports `schema`, `functions` and optionally `createContext`, `rls`, `routes` and `securitySchemes`; or,
+   * as `program` or as the default export, an object of these or a function that returns one. A string that is not a URL
+   * is a path from the working directory.
    */
   readonly program: URL | string;
 }

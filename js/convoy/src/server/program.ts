@@ -25,6 +25,7 @@ import { checkedSchemes, type SecuritySchemes } from './openapi/security-schemes
 import type { QueryWatch } from './query-watch.js';
 import { routeFunction } from './route-call.js';
 import { describeRoutes, listRoutes, type RouteModule } from './routes.js';
+import { checkedRowLevelSecurity, type RowLevelSecurity } from './row-security/row-level-security.js';
 import { runAs } from './running-function.js';
 import { CHECK_DESCRIPTION, CHECK_NAME, documentCheck } from './stored-documents.js';
 
@@ -46,6 +47,8 @@ export interface ProgramSource {
   readonly createContext?: CreateContext | undefined;
   /** The HTTP routes, by the name of their export. */
   readonly routes?: RouteModule | undefined;
+  /** The Postgres role under which the calls of clients run, and the settings that its policies read. */
+  readonly rls?: RowLevelSecurity | undefined;
   /** What identifies a caller, for the OpenAPI document. */
   readonly securitySchemes?: SecuritySchemes | undefined;
 }
@@ -82,9 +85,13 @@ export interface Program {
   readonly createContext: CreateContext | undefined;
   /** Whether any table has access rules. */
   readonly hasRules: boolean;
+  /** Row-level security of Postgres; `null` without it. */
+  readonly rls: RowLevelSecurity | null;
+  /** Whether calls of clients may see less than trusted ones: by access rules, or by row-level security. */
+  readonly guardsClients: boolean;
   /** Whether to warn about probable mistakes; only in development. */
   readonly dev: boolean;
-  /** Tables whose inserts may be held until the next operation; set after the engine has loaded the program. */
+  /** Tables whose inserts may be held until the next operation; see `allowHeldInserts`. */
   holdsInserts: ReadonlySet<string>;
   /** Watches the handlers of queries; only in development. */
   readonly watch: QueryWatch | null;
@@ -131,6 +138,8 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
     tables: byName,
     createContext: contextOf(source),
     hasRules: hasRules(source.schema),
+    rls: checkedRowLevelSecurity(source.rls),
+    guardsClients: guardsClients(source),
     dev,
     watch,
     resultBytes,
@@ -140,11 +149,23 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
 }
 
 /**
- * How a context is made. The engine passes on the request of a client only to programs with a context; with access rules,
- * every program has one, so that calls of clients are told from trusted ones.
+ * Allows to hold inserts into these tables, once the engine has loaded the program. With row-level security none is held:
+ * a policy may refuse it, which must reject the promise of the insert.
  */
-function contextOf({ createContext, schema }: ProgramSource): CreateContext | undefined {
-  return createContext ?? (hasRules(schema) ? (_request, base) => base as object : undefined);
+export function allowHeldInserts(program: Program, tables: readonly string[]): void {
+  program.holdsInserts = new Set(program.rls === null ? tables : []);
+}
+
+/**
+ * How a context is made. The engine passes on the request of a client only to programs with a context; where clients are
+ * guarded, every program has one, so that their calls are told from trusted ones.
+ */
+function contextOf(source: ProgramSource): CreateContext | undefined {
+  return source.createContext ?? (guardsClients(source) ? (_request, base) => base as object : undefined);
+}
+
+function guardsClients({ schema, rls }: ProgramSource): boolean {
+  return rls !== undefined || hasRules(schema);
 }
 
 function hasRules({ tables }: SchemaDefinition): boolean {
@@ -173,6 +194,7 @@ export function describeProgram(
   }: { readonly sync: boolean; readonly onlyLocal?: boolean; readonly dev?: boolean },
 ): string {
   const functions = describeFunctions(source.functions);
+  const rls = checkedRowLevelSecurity(source.rls);
   return JSON.stringify({
     schema: describeSchema(source.schema),
     functions: [
@@ -184,6 +206,7 @@ export function describeProgram(
     ],
     routes: describeRoutes(source.routes),
     hasContext: contextOf(source) !== undefined,
+    ...(rls === null ? {} : { rls: { role: rls.role } }),
     sync,
   });
 }

@@ -18,7 +18,7 @@ export interface RequestJson extends ConvoyRequest {
   /** The `auth` of that context. */
   readonly auth?: AuthJson;
   readonly keyed?: boolean;
-  /** Set for a live query of this process without a context, to which no access rule applies. */
+  /** Set for a live query of this process without a context, which is not guarded. */
   readonly trusted?: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface Caller {
   readonly inherited: InheritedContext | null;
   /** Whether the call metadata has to contain the caller's fingerprint. */
   readonly keyed: boolean;
-  /** Whether access rules hold for its call. */
+  /** Whether access rules and row-level security hold for its call. */
   readonly guarded: boolean;
 }
 
@@ -44,11 +44,11 @@ export interface InheritedContext {
   readonly context: object;
   /** The number of nested function calls above this call. */
   readonly depth: number;
-  /** Whether access rules hold for that call. */
+  /** Whether access rules and row-level security hold for that call. */
   readonly guarded: boolean;
 }
 
-/** The caller of a call from inside the program without a context. It is trusted, so no access rule applies. */
+/** The caller of a call from inside the program without a context. It is trusted, so it is not guarded. */
 export const NO_CALLER: Caller = { request: null, inherited: null, keyed: false, guarded: false };
 
 /** The function of a call that only creates the context (`DELIVERY.context`). */

@@ -76,8 +76,8 @@ async function create({ url, source }: StartCode, options: StartOptions): Promis
   }
   if (engine.workers !== 0) return createConvoy({ ...engine, databaseUrl, program: url });
   const program = typeof source === 'function' ? await source() : source;
-  const { schema, functions, createContext, routes, securitySchemes } = program;
-  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext, routes, securitySchemes });
+  const { schema, functions, createContext, routes, rls, securitySchemes } = program;
+  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext, routes, rls, securitySchemes });
 }
 
 async function start(code: StartCode, options: StartOptions): Promise<Convoy> {

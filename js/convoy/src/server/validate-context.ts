@@ -11,13 +11,14 @@ export function assertContext(made: unknown): object {
   throw new TypeError('createContext must return an object: return { ...base, … }.');
 }
 
-/** Throws if a context has another `db` than its base, to which no access rule would apply. */
+/** Throws if a context has another `db` than its base: neither access rules nor row-level security would apply to it. */
 export function assertOwnDatabase(context: object, base: object): void {
   const property = Object.getOwnPropertyDescriptor(context, 'db');
   if (property === undefined || property.value === (base as { readonly db?: unknown }).db) return;
   throw new TypeError(
-    'createContext returned another `db` than that of its base, to which the access rules of tables do not apply. Return ' +
-      '{ ...base, … } and add your object under another name, or take the rules from the schema.',
+    'createContext returned another `db` than that of its base, to which neither access rules nor row-level security apply. ' +
+      'Return { ...base, … } and add your object under another name, or take the rules from the schema and `rls` from the ' +
+      'program.',
   );
 }
 

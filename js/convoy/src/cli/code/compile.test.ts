@@ -73,6 +73,31 @@ describe('compiling a project', () => {
     expect(await generated('dataModel.ts')).toContain(`import type { schema } from '../schema.js'`);
   });
 
+  it('takes the row-level security of server.ts, with a context and without', async () => {
+    await compile();
+    expect(await generated('http.ts')).not.toContain('rls');
+    const rls = `export const rls = { role: 'app_user', settings: (ctx) => ({ 'app.user': ctx.user }) };`;
+    const context = 'export const createContext = (_req: unknown, base: object) => ({ ...base, user: 1 });';
+    for (const server of [rls, `${context}\n${rls}`]) {
+      await project.write({ 'convoy/server.ts': server });
+      const { source } = await compile();
+      expect(source.rls).toEqual({ role: 'app_user', settings: expect.any(Function) });
+      expect(source.createContext === undefined).toBe(server === rls);
+      expect(await generated('http.ts')).toContain(`const server = await import('../server.js')`);
+      expect(await generated('http.ts')).toMatch(/^ {4}rls: server\.rls,$/m);
+      expect((await generated('http.ts')).includes('createContext')).toBe(server !== rls);
+    }
+    await project.write({ 'convoy/server.ts': context });
+    expect((await compile()).source.rls).toBeUndefined();
+  });
+
+  it('refuses a malformed row-level security', async () => {
+    await project.write({ 'convoy/server.ts': `export const rls = { role: 'public', settings: () => ({}) };` });
+    expect((await problem()).message).toContain(
+      'convoy/server.ts: rls.role is "public", a name that Postgres reserves',
+    );
+  });
+
   it('takes the HTTP routes of http.ts, whose builders are typed with the context', async () => {
     await compile();
     expect(await generated('http.ts')).not.toContain('routes');

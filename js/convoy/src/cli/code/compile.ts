@@ -135,13 +135,14 @@ function checkNames({ functions }: InspectedCode): void {
 }
 
 function describe({ code, bundle }: LoadedBundle, layout: ProjectLayout): Project {
-  const { schemaExport, tables, functions, hasContext, hasRoutes, hasSecuritySchemes } = code;
+  const { schemaExport, tables, functions, hasContext, hasRowSecurity, hasRoutes, hasSecuritySchemes } = code;
   const importOf = (file: string) => asImport(asPosix(path.relative(layout.generatedFolder, file)));
   return {
     schema: { module: importOf(layout.schemaFile), exportName: schemaExport },
     tables,
     functions,
     contextModule: hasContext ? importOf(layout.serverFile) : null,
+    rowSecurityModule: hasRowSecurity ? importOf(layout.serverFile) : null,
     schemesModule: hasSecuritySchemes ? importOf(layout.serverFile) : null,
     routesModule: hasRoutes ? importOf(layout.httpFile) : null,
     drizzleStandIn: bundle.drizzleStandIn,

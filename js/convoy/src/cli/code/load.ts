@@ -7,6 +7,7 @@ import type { CreateContext } from '../../server/contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions.js';
 import { checkedSchemes, type SecuritySchemes } from '../../server/openapi/security-schemes.js';
 import type { RouteModule } from '../../server/routes.js';
+import { checkedRowLevelSecurity, type RowLevelSecurity } from '../../server/row-security/row-level-security.js';
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
@@ -24,6 +25,8 @@ export interface LoadedCode {
   readonly tableExports: ReadonlyMap<unknown, string>;
   readonly functions: readonly LoadedFunction[];
   readonly createContext: CreateContext | undefined;
+  /** `rls` of `server.ts`; `undefined` without it. */
+  readonly rls: RowLevelSecurity | undefined;
   /** The exports of `http.ts`; `undefined` without that file. */
   readonly routes: RouteModule | undefined;
   /** Those that `server.ts` exports, checked. */
@@ -47,6 +50,7 @@ export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: Pr
   return {
     ...schemaIn(modules.schema ?? {}, layout),
     functions,
+    rls: rowLevelSecurityIn(modules.server ?? {}, layout),
     routes: modules.http,
     securitySchemes: schemesIn(modules.server ?? {}, layout),
     createContext: typeof createContext === 'function' ? (createContext as CreateContext) : undefined,
@@ -100,6 +104,16 @@ function schemesIn(module: Module, { root, serverFile }: ProjectLayout): Securit
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new CodeProblem([{ text: error.message, location: null }], { cause: error });
+  }
+}
+
+function rowLevelSecurityIn({ rls }: Module, { root, serverFile }: ProjectLayout): RowLevelSecurity | undefined {
+  try {
+    return checkedRowLevelSecurity(rls) ?? undefined;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const text = `${path.relative(root, serverFile)}: ${error.message}`;
+    throw new CodeProblem([{ text, location: null }], { cause: error });
   }
 }
 

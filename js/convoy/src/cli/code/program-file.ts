@@ -27,6 +27,7 @@ export async function writeProgram(
     ...(code.hasRoutes ? ['export const routes = code.http;'] : []),
     ...(code.hasSecuritySchemes ? ['export const securitySchemes = code.server.securitySchemes;'] : []),
     ...(code.hasContext ? ['export const createContext = code.server.createContext;'] : []),
+    ...(code.hasRowSecurity ? ['export const rls = code.server.rls;'] : []),
     `export const functions = ${functionsText(arrangeFunctions(code.functions), modules, '')};`,
     '',
   ];

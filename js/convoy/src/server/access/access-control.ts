@@ -17,6 +17,7 @@ import type { FunctionKind } from '../functions.js';
 import { isThenable, rejected } from '../observed-promise.js';
 import type { Filter } from '../operations.js';
 import type { Table } from '../program.js';
+import { SYSTEM_ROLE } from '../row-security/operation-role.js';
 import type { Run } from '../run.js';
 import { SCOPE_ENDED, type Scope } from '../scope.js';
 import { withBase } from '../validate-context.js';
@@ -120,7 +121,8 @@ export class AccessControl {
     const known = this.#contexts.get(scope);
     if (known !== undefined) return known;
     const { call, program, fn, context, observer } = this.#run;
-    const db = new CallDatabase(call, program, { scope, kind: 'query', functionName: fn.name, nested: true });
+    const role = program.rls === null ? null : SYSTEM_ROLE;
+    const db = new CallDatabase(call, program, { scope, kind: 'query', functionName: fn.name, role, nested: true });
     const base = { db, now: this.#now, runQuery: refuseCall, runMutation: refuseCall, runAction: refuseCall };
     const made = withBase(context ?? {}, base);
     const seen = observer === null ? made : observer.view(made);
