@@ -32,9 +32,15 @@ const texts = new Map(
 function prerequisites(page: string): string[] {
   const complete = [
     'README.md',
-    ...['start', 'access', 'existing-servers', 'frameworks', 'auth/index', 'better-auth-adapter'].map(
-      (name) => `docs/${name}.md`,
-    ),
+    ...[
+      'start',
+      'access',
+      'row-level-security',
+      'existing-servers',
+      'frameworks',
+      'auth/index',
+      'better-auth-adapter',
+    ].map((name) => `docs/${name}.md`),
   ];
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.startsWith('docs/auth/')) return ['docs/auth/index.md'];

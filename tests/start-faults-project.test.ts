@@ -56,6 +56,27 @@ describe('the machine', () => {
   });
 });
 
+describe('row-level security', () => {
+  const rls = (role: string) => ({
+    'convoy/server.ts': `export const rls = { role: ${JSON.stringify(role)}, settings: () => ({}) };`,
+  });
+
+  test('names a role that does not exist', async () => {
+    const project = await (await startable(rls('app_user'))).build();
+    await project.app.run(['migrate']);
+    const login = new URL(project.app.databaseUrl).username;
+    await expectPrinted('row-security', project, {
+      only: ['convoy dev', 'convoy start', 'createConvoy'],
+      hide: { [`to ${login}`]: 'to <login>' },
+    });
+  });
+
+  test('names a role that cannot be created', async () => {
+    const project = await startable(rls('public'));
+    await expectPrinted('row-security-malformed', project, { only: ['convoy dev', 'convoy migrate'] });
+  });
+});
+
 describe('the project', () => {
   test('has no package.json', async () => {
     const project = await startable({ 'package.json': null, 'convoy/schema.ts': null });

@@ -28,7 +28,14 @@ export class AccessModel {
 
   /** The result of `step` for `user`, and its effect on the model; `ids` are the ids of the inserted rows. */
   run(user: User, table: Table, step: Step, ids: readonly string[]): StepResult {
-    if (step.query !== undefined) return { ok: this.#query(user, table, step) };
+    if (step.query !== undefined) {
+      return {
+        ok: resultOf(
+          step,
+          this.rows[table].filter((row) => this.isVisible(user, table, row)),
+        ),
+      };
+    }
     const [first, second] = step.args;
     switch (step.do) {
       case 'get':
@@ -98,24 +105,25 @@ export class AccessModel {
     this.rows[table] = this.rows[table].filter((row) => !found.includes(row));
     return { ok: result(found.length) };
   }
+}
 
-  #query(user: User, table: Table, step: Step): unknown {
-    let rows = this.rows[table].filter((row) => this.isVisible(user, table, row));
-    let [limit, offset] = [Number.POSITIVE_INFINITY, 0];
-    for (const [method, ...args] of step.query ?? []) {
-      // The sort is stable, and ties are in the order of creation.
-      if (method === 'withIndex') rows = [...rows].sort((a, b) => a.rank - b.rank);
-      if (method === 'order' && args[0] === 'desc') rows = [...rows].reverse();
-      if (method === 'limit') limit = args[0] as number;
-      if (method === 'offset') offset = args[0] as number;
-      const [{ filter } = {}] = args as [{ filter?: [keyof Row, unknown] }?];
-      if (method === 'filter' && filter !== undefined) rows = rows.filter((row) => row[filter[0]] === filter[1]);
-    }
-    const within = rows.slice(offset, offset + limit);
-    if (step.do === 'count') return within.length;
-    if (step.do === 'first') return within[0] ?? null;
-    return step.do === 'take' ? within.slice(0, step.args[0] as number) : within;
+/** The result of a query over the visible rows of its table. */
+export function resultOf(step: Step, visible: readonly Row[]): unknown {
+  let rows = [...visible];
+  let [limit, offset] = [Number.POSITIVE_INFINITY, 0];
+  for (const [method, ...args] of step.query ?? []) {
+    // The sort is stable, and ties are in the order of creation.
+    if (method === 'withIndex') rows = [...rows].sort((a, b) => a.rank - b.rank);
+    if (method === 'order' && args[0] === 'desc') rows = [...rows].reverse();
+    if (method === 'limit') limit = args[0] as number;
+    if (method === 'offset') offset = args[0] as number;
+    const [{ filter } = {}] = args as [{ filter?: [keyof Row, unknown] }?];
+    if (method === 'filter' && filter !== undefined) rows = rows.filter((row) => row[filter[0]] === filter[1]);
   }
+  const within = rows.slice(offset, offset + limit);
+  if (step.do === 'count') return within.length;
+  if (step.do === 'first') return within[0] ?? null;
+  return step.do === 'take' ? within.slice(0, step.args[0] as number) : within;
 }
 
 const defaults = (table: Table) => (table === 'notes' ? { published: false } : {});

@@ -1,0 +1,32 @@
+/**
+ * Random operations by random users, by every kind of function, compared with a model of the policies. Controls: with any one
+ * method of `ctx.db` as the system, the comparison fails.
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { METHODS, Walk } from './access/walk.js';
+import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { openRowSecurityApp, type RowSecurityApp } from './row-security/app.js';
+import { RowSecurityModel } from './row-security/model.js';
+
+const STEPS = LONG ? 20_000 : 1_500;
+/** More than the model has needed to notice any control. */
+const CONTROL_STEPS = 3_000;
+
+let app: RowSecurityApp;
+beforeAll(async () => {
+  app = await openRowSecurityApp();
+});
+afterAll(() => app.close());
+
+test('every operation has the result and the effect that the policies allow', { timeout: 1_200_000 }, async () => {
+  const seed = seedOfThisRun();
+  console.log(`row security model: CONVOY_TEST_SEED=${seed} reproduces these ${STEPS} steps`);
+  const walk = await new Walk(app, new RowSecurityModel(), new Random(seed)).begin();
+  for (let step = 0; step < STEPS; step++) expect(await walk.step()).toBeNull();
+});
+
+test.each(METHODS)('control: %s as the system is detected', { timeout: 120_000 }, async (method) => {
+  const walk = await new Walk(app, new RowSecurityModel(), new Random(7), method).begin();
+  for (let step = 0; step < CONTROL_STEPS; step++) if ((await walk.step()) !== null) return;
+  expect.unreachable('the model has not noticed it');
+});
