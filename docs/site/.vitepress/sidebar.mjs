@@ -16,6 +16,7 @@ export const sidebar = [
       { text: 'The database', link: '/database' },
       { text: 'Functions', link: '/functions' },
       { text: 'Access rules', link: '/access' },
+      { text: 'Row-level security', link: '/row-level-security' },
       { text: 'Transactions and performance', link: '/transactions' },
       { text: 'React and the client', link: '/react' },
       { text: 'Lists in pages', link: '/lists' },
