@@ -68,6 +68,16 @@ select what, remedy from (
   select 7, 'it may not log its writes', format('grant insert on _convoy.changes to %I', rolname)
   from role
   where to_regclass('_convoy.changes') is not null and not has_table_privilege(oid, '_convoy.changes', 'insert')
+  union all
+  select
+    8,
+    format('$user in the search_path is another schema under it, since the schema %I exists', n.nspname),
+    format('alter role %I set search_path = %s', current_user, array_to_string(array(
+      select quote_ident(name) from unnest(current_schemas(false)) with ordinality as path (name, at) order by at
+    ), ', '))
+  from role as r, pg_namespace as n
+  where n.nspname in (current_user, r.rolname) and r.rolname <> current_user
+    and strpos(current_setting('search_path'), '$user') > 0
 ) as found
 order by step, what",
     );
@@ -169,9 +179,9 @@ pub(crate) fn fingerprint(role: &str, tables: &[&str]) -> Statement {
         ")
   ),
   (
-    select string_agg(concat_ws(' ', m.roleid), ';' order by m.roleid)
-    from pg_auth_members as m
-    join pg_roles as r on r.oid = m.member
+    select string_agg(g.oid::text, ' ' order by g.oid)
+    from pg_roles as r
+    join pg_roles as g on pg_has_role(r.oid, g.oid, 'usage')
     where r.rolname = ",
     );
     sql.bind(Bind::Text(role.to_owned())).push("\n  )\n))");

@@ -387,6 +387,11 @@ async fn a_role_for_which_policies_do_not_hold_is_refused() {
         refusals.push(hidden(refusal(&role).await.message));
         psql.run(&after).await;
     }
+    for schema in [&role, &login] {
+        psql.run(&format!("create schema {schema}")).await;
+        refusals.push(hidden(refusal(&role).await.message));
+        psql.run(&format!("drop schema {schema} cascade")).await;
+    }
     insta::assert_snapshot!(refusals.join("\n\n"));
     psql.run(&format!("grant select, insert, update, delete on notes to {role}")).await;
     rig.app.load(functions(&role), true).await;
