@@ -28,9 +28,8 @@ const project: Project = {
     leaf('jobs.due', { internal: true }),
     leaf('mail.deliver', { kind: 'action', internal: true }),
   ],
-  contextModule: '../server.js',
-  rowSecurityModule: null,
-  schemesModule: null,
+  serverModule: '../server.js',
+  hasContext: true,
   routesModule: '../http.js',
   drizzleStandIn: false,
 };
@@ -50,16 +49,15 @@ describe('the generated files', () => {
     expect(of('a-b', '__proto__')).not.toContain('schemaModule');
   });
 
-  it('start with the security schemes of server.ts, with and without a context', () => {
+  it('start with what server.ts exports when it is imported, if there is that file', () => {
     const startFile = (changes: Partial<Project>) => generateFiles({ ...project, ...changes }).get('http.ts');
     const imported = "const server = await import('../server.js');";
-    const passed = 'securitySchemes: server.securitySchemes,';
-    expect(startFile({})).not.toContain(passed);
-    for (const contextModule of ['../server.js', null]) {
-      const text = startFile({ contextModule, schemesModule: '../server.js' }) ?? '';
-      expect(text).toContain(passed);
+    for (const hasContext of [true, false]) {
+      const text = startFile({ hasContext }) ?? '';
+      expect(text).toContain('    ...serverExports(server),');
       expect(text.split(imported)).toHaveLength(2);
     }
+    expect(startFile({ serverModule: null })).not.toContain('serverExports');
   });
 
   it('of an empty project', () => {
@@ -67,9 +65,8 @@ describe('the generated files', () => {
       schema: { module: '../../other/schema.js', exportName: 'schema' },
       tables: [],
       functions: [],
-      contextModule: null,
-      rowSecurityModule: null,
-      schemesModule: null,
+      serverModule: null,
+      hasContext: false,
       routesModule: null,
       drizzleStandIn: false,
     };

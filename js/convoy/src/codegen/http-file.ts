@@ -15,13 +15,13 @@ const ownNames = [
   'routes',
   'schema',
   'server',
+  'serverExports',
   'startConvoyServer',
 ];
 
 export function httpFile(project: Project): string {
-  const { schema, functions, contextModule, rowSecurityModule, schemesModule, routesModule } = project;
+  const { schema, functions, serverModule, routesModule } = project;
   const modules = moduleNames(functions, ownNames);
-  const serverModule = contextModule ?? rowSecurityModule ?? schemesModule;
   const imports: [string, string][] = [
     ...[...modules].map(([module, name]): [string, string] => [name, module]),
     ['schema', schema.module],
@@ -30,16 +30,15 @@ export function httpFile(project: Project): string {
   ];
   return [
     header,
-    "import { defineStartFile } from '@avvos/convoy/node';",
+    `import { defineStartFile${serverModule ? ', serverExports' : ''} } from '@avvos/convoy/node';`,
     '',
     '/** Starts the server when run as a program, and not when imported. Workers import the functions from this file. */',
     'export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, async () => {',
     ...imports.map(([name, module]) => `  const ${name} = await import(${quote(module)});`),
     '  return {',
     `    schema: schema.${schema.exportName},`,
-    ...(contextModule ? ['    createContext: server.createContext,'] : []),
-    ...(rowSecurityModule ? ['    rls: server.rls,'] : []),
-    ...(schemesModule ? ['    securitySchemes: server.securitySchemes,'] : []),
+    // What it exports when it runs: without its `rls`, for example, no policy would apply.
+    ...(serverModule ? ['    ...serverExports(server),'] : []),
     ...(routesModule ? ['    routes,'] : []),
     `    functions: ${functionsText(arrangeFunctions(functions), modules, '    ')},`,
     '  };',

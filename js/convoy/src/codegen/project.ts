@@ -31,12 +31,10 @@ export interface Project {
   };
   readonly tables: readonly ProjectTable[];
   readonly functions: readonly ProjectFunction[];
-  /** `convoy/server.ts`, where it exports `createContext`. */
-  readonly contextModule: string | null;
-  /** `convoy/server.ts`, where it exports `rls`. */
-  readonly rowSecurityModule: string | null;
-  /** The same file, where it exports `securitySchemes`. */
-  readonly schemesModule: string | null;
+  /** `convoy/server.ts`, where it exists. */
+  readonly serverModule: string | null;
+  /** It exports `createContext`. */
+  readonly hasContext: boolean;
   /** `convoy/http.ts`, where it exists. */
   readonly routesModule: string | null;
   /** Functions import from `drizzle-orm`, which is not installed. */

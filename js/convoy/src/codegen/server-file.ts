@@ -9,9 +9,11 @@ import type { Project } from './project.js';
  * `ServerContext` never depends on `AppContext`, which is the result type of `createContext`.
  */
 export function serverFile({
-  contextModule,
+  serverModule,
+  hasContext,
   drizzleStandIn,
-}: Pick<Project, 'contextModule' | 'drizzleStandIn'>): string {
+}: Pick<Project, 'serverModule' | 'hasContext' | 'drizzleStandIn'>): string {
+  const contextModule = hasContext ? serverModule : null;
   return [
     header,
     ...(drizzleStandIn ? [`/// <reference path="./${drizzleFileName}" />`] : []),

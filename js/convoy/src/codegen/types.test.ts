@@ -34,9 +34,8 @@ const project: Project = {
     leaf('admin.names', 'query', { module: '../functions/admin/index.js' }),
     leaf('admin.first', 'query', { module: '../functions/admin/index.js' }),
   ],
-  contextModule: '../server.js',
-  rowSecurityModule: '../server.js',
-  schemesModule: null,
+  serverModule: '../server.js',
+  hasContext: true,
   routesModule: null,
   drizzleStandIn: false,
 };
@@ -259,7 +258,7 @@ describe('the generated types', { timeout: 120_000 }, () => {
   });
 
   it('compile for an empty project', async () => {
-    const empty = { ...project, tables: [], functions: [], contextModule: null, rowSecurityModule: null };
+    const empty = { ...project, tables: [], functions: [], serverModule: null, hasContext: false };
     await write([
       ...generated(empty),
       ['convoy/schema.ts', `import { defineSchema } from '@avvos/convoy';\nexport default defineSchema({});`],

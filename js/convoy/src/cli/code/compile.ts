@@ -83,7 +83,7 @@ export async function prepareProject(layout: ProjectLayout, steps: CompileSteps)
   };
   const first = await loadWithFallback(layout, load);
   checkNames(first.code);
-  const generated = generateFiles(describe(first, layout));
+  const generated = generateFiles(describe(first, files, layout));
   const outdated = await outdatedFiles(layout.generatedFolder, generated);
   const inputs = new Set(first.bundle.inputs);
   const isCurrent =
@@ -134,16 +134,15 @@ function checkNames({ functions }: InspectedCode): void {
   }
 }
 
-function describe({ code, bundle }: LoadedBundle, layout: ProjectLayout): Project {
-  const { schemaExport, tables, functions, hasContext, hasRowSecurity, hasRoutes, hasSecuritySchemes } = code;
+function describe({ code, bundle }: LoadedBundle, { server }: ProjectFiles, layout: ProjectLayout): Project {
+  const { schemaExport, tables, functions, hasContext, hasRoutes } = code;
   const importOf = (file: string) => asImport(asPosix(path.relative(layout.generatedFolder, file)));
   return {
     schema: { module: importOf(layout.schemaFile), exportName: schemaExport },
     tables,
     functions,
-    contextModule: hasContext ? importOf(layout.serverFile) : null,
-    rowSecurityModule: hasRowSecurity ? importOf(layout.serverFile) : null,
-    schemesModule: hasSecuritySchemes ? importOf(layout.serverFile) : null,
+    serverModule: server === null ? null : importOf(server),
+    hasContext,
     routesModule: hasRoutes ? importOf(layout.httpFile) : null,
     drizzleStandIn: bundle.drizzleStandIn,
   };
