@@ -15,7 +15,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// The address it listens on.
     pub address: SocketAddr,
-    tables: Value,
+    /// The tables of the program, as they are described to the engine.
+    pub tables: Value,
 }
 
 /// An index as `(name, unique, [(path, kind)])`.

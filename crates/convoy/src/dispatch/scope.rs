@@ -141,6 +141,10 @@ impl CallScope {
         if error.state().as_deref() != Some("42501") {
             return None;
         }
+        if error.message_contains("set role") || error.message_contains("changes") {
+            // The role cannot be used any more.
+            self.dispatcher.inner.check_schema.notify_one();
+        }
         let (function, role, cause) = (&*self.function().name, &*row_security.role, error.cause());
         tracing::warn!(
             function,

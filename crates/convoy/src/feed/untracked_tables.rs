@@ -162,7 +162,7 @@ impl TableTracker {
                 if !held {
                     tracing::info!(role = &*row_security.role, "row-level security holds again");
                 }
-                if changed || !held {
+                if changed {
                     self.sink.committed(Changes::Everything, &ChangeSource::Resync);
                 }
                 Ok(())

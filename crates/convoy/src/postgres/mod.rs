@@ -156,6 +156,11 @@ impl Postgres {
         self.read_within(limit, &sql::session::ping()).await.map(drop)
     }
 
+    /// Has all connections of the pools closed before other calls use them.
+    fn discard_plans(&self) {
+        [&self.readers, &self.writers, &self.queue_writers].into_iter().for_each(Pool::discard_plans);
+    }
+
     /// Closes all pools.
     pub(crate) async fn close(&self) {
         self.readers.close().await;

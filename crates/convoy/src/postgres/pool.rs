@@ -130,6 +130,12 @@ impl Pool {
         connected
     }
 
+    /// Has each connection closed before another call uses it, since its plans may be stale.
+    pub(crate) fn discard_plans(&self) {
+        self.inner.generation.fetch_add(1, Ordering::AcqRel);
+        self.close_idle();
+    }
+
     /// Closes the idle connections, after the server went away.
     pub(crate) fn close_idle(&self) {
         let stale = std::mem::take(&mut *self.inner.idle.lock());
@@ -215,8 +221,7 @@ impl Lease {
     /// the pool probably have stale plans too.
     pub(super) fn discard_stale_plans<T>(&self, result: &Result<T, DbError>) {
         if result.as_ref().is_err_and(DbError::is_stale_plan) {
-            self.pool.inner.generation.fetch_add(1, Ordering::AcqRel);
-            self.pool.close_idle();
+            self.pool.discard_plans();
         }
     }
 

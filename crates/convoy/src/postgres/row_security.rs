@@ -87,7 +87,6 @@ impl Postgres {
             row_security.fault.store(Some(Arc::new(fault.to_string())));
             return Err(fault.into());
         }
-        row_security.fault.store(None);
         let mut reads: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
         for row in self.read_as_writer(&row_security::policy_reads(&tables)).await? {
             reads.entry(row.text(0)?.into()).or_default().push(row.text(1)?.into());
@@ -95,8 +94,13 @@ impl Postgres {
         let rows = self.read_as_writer(&row_security::fingerprint(role, &tables)).await?;
         let fingerprint = rows.first().map_or(Ok(""), |row| row.text(0))?.to_owned();
         let policies = Policies { reads, fingerprint };
-        let changed = **row_security.policies.load() != policies;
+        let changed = **row_security.policies.load() != policies || row_security.fault.load().is_some();
+        if changed {
+            // Postgres keeps plans when the attributes or the memberships of a role change.
+            self.discard_plans();
+        }
         row_security.policies.store(Arc::new(policies));
+        row_security.fault.store(None);
         Ok(changed)
     }
 

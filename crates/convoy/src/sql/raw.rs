@@ -138,7 +138,9 @@ const OPAQUE_FUNCTIONS: [&str; 18] = [
 
 /// Looks up the names of a plan in the catalog. Returns one row: `hides`, whether something
 /// may read tables that the plan does not show; and `tables`, the tables of the plan with all
-/// their parents and children, with their schema unless it is the current one.
+/// their parents and children, with their schema unless it is the current one. A table of which
+/// policies show nothing is not in the plan, so each table with policies counts that has a name
+/// in the text, or is behind a view in it.
 pub(crate) fn resolve_plan(plan: &Plan) -> Statement {
     let texts = |names: &BTreeSet<String>| Bind::Texts(names.iter().cloned().collect());
     let (schemas, names) = plan.relations.iter().cloned().unzip();
@@ -162,6 +164,21 @@ named (oid) as (
         "::text[]) as name (schema, name)
   join pg_namespace as n on n.nspname = name.schema
   join pg_class as c on c.relnamespace = n.oid and c.relname = name.name
+  union
+  select c.oid
+  from pg_class as c
+  where c.relrowsecurity and (
+    exists (
+      select from view as v
+      join pg_rewrite as r on r.ev_class = v.oid
+      join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      where d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
+    )
+    or c.relname = any(",
+    );
+    sql.bind(texts(&plan.names)).push(
+        ")
+  )
 ),
 above (oid) as (
   select oid from named

@@ -33,11 +33,10 @@ role as (select r.* from pg_roles as r join wanted as w on w.name = r.rolname),
 own as (
   select c.oid, c.relname, c.relowner
   from pg_class as c
-  where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relkind in ('r', 'p')
-    and not c.relforcerowsecurity and c.relname = any(",
+  where c.relkind in ('r', 'p') and not c.relforcerowsecurity and c.oid in ",
     );
-    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(
-        ")
+    sql.named(tables).push(
+        "
 )
 select what, remedy from (
   select 1 as step, 'it does not exist' as what, format('create role %I nologin; grant %I to %I', name, name, current_user) as remedy
@@ -63,7 +62,7 @@ select what, remedy from (
   union all
   select 6, format('it may not use the schema %I', n.nspname), format('grant usage on schema %I to %I', n.nspname, r.rolname)
   from role as r, pg_namespace as n
-  where n.nspname in ('_convoy', current_schema()) and not has_schema_privilege(r.oid, n.oid, 'usage')
+  where (n.nspname = '_convoy' or n.nspname = any(current_schemas(false))) and not has_schema_privilege(r.oid, n.oid, 'usage')
   union all
   select 7, 'it may not log its writes', format('grant insert on _convoy.changes to %I', rolname)
   from role
@@ -78,24 +77,50 @@ select what, remedy from (
   from role as r, pg_namespace as n
   where n.nspname in (current_user, r.rolname) and r.rolname <> current_user
     and strpos(current_setting('search_path'), '$user') > 0
+  union all
+  select
+    9,
+    'it is the role of the connection, which the system needs for itself',
+    'create another role, and name it in rls'
+  from role
+  where rolname = current_user
+  union all
+  select 10, 'row_security is off', format('alter role %I set row_security = on', current_user)
+  from role
+  where current_setting('row_security') = 'off'
 ) as found
 order by step, what",
     );
     sql
 }
 
-/// Those of these tables for which a role has a privilege and no policy holds: `name`.
+/// Those of these tables for which a role has a privilege and no policy holds: `name`. A view
+/// reads as its owner, unless it is told otherwise, and only tables have policies.
 pub(crate) fn unprotected(role: &str, tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select c.relname::text
-from pg_class as c
-where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relkind in ('r', 'p')
-  and not c.relrowsecurity
-  and has_table_privilege(",
+from pg_roles as r, pg_class as c
+where not c.relrowsecurity
+  and not (c.relkind = 'v' and exists (
+    select from unnest(c.reloptions) as option where option in ('security_invoker=true', 'security_invoker=on')
+  ))
+  and (
+    has_table_privilege(r.oid, c.oid, 'select, insert, update, delete')
+    or has_any_column_privilege(r.oid, c.oid, 'select, insert, update')
+  )
+  and r.rolname = ",
     );
-    sql.bind(Bind::Text(role.to_owned())).push("::text, c.oid, 'select, insert, update, delete') and c.relname = any(");
-    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(")\norder by 1");
+    sql.bind(Bind::Text(role.to_owned())).push(" and c.oid in ").named(tables).push("\norder by 1");
     sql
+}
+
+impl Statement {
+    /// The tables of these names that the session finds, as a subquery.
+    fn named(&mut self, tables: &[&str]) -> &mut Statement {
+        let names = tables.iter().map(|name| (*name).to_owned()).collect();
+        self.push("(select to_regclass(quote_ident(name)) from unnest(").bind(Bind::Texts(names));
+        self.push("::text[]) as named (name))")
+    }
 }
 
 /// What the policies of these tables depend on beside the row and the settings: `table, name`,
@@ -103,8 +128,9 @@ where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relk
 /// one; or that of a function whose result may change.
 ///
 /// The policies of the tables that policies read hold as well. All policies are included, not
-/// only those for one role. The expression trees name the functions of Postgres too, which its
-/// catalog of dependencies leaves out.
+/// only those for one role. The expression trees name the functions and catalogs of Postgres
+/// too, which its list of dependencies leaves out. A text may be cast to a time that depends on
+/// the current one, as in `'today'`.
 pub(crate) fn policy_reads(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         r"with recursive policy as (
@@ -118,6 +144,10 @@ read (relation, other) as (
   from policy as p
   join pg_depend as d on d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_class'::regclass
   where d.refobjid <> p.relation
+  union
+  select p.relation, m[1]::oid
+  from policy as p, regexp_matches(p.tree, ':relid (\d+)', 'g') as m
+  where m[1]::oid not in (0, p.relation)
 ),
 called (relation, oid) as (
   select p.relation, m[1]::oid
@@ -128,12 +158,10 @@ called (relation, oid) as (
   join pg_operator as o on o.oid = m[1]::oid
 ),
 reached (root, relation) as (
-  select c.oid, c.oid
-  from pg_class as c
-  where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relname = any(",
+  select c.oid, c.oid from pg_class as c where c.oid in ",
     );
-    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(
-        r")
+    sql.named(tables).push(
+        r"
   union
   select r.root, d.other from reached as r join read as d on d.relation = r.relation
 ),
@@ -153,7 +181,7 @@ found (root, name) as (
   select r.root, 'current_timestamp'
   from reached as r
   join policy as p on p.relation = r.relation
-  where p.tree ~ '\{SQLVALUEFUNCTION :op [0-8] '
+  where p.tree ~ '\{SQLVALUEFUNCTION :op [0-8] ' or p.tree ~ ':resulttype (1082|1083|1114|1184|1266) '
 )
 select c.relname::text, f.name
 from found as f
@@ -167,16 +195,33 @@ order by 1, 2",
 pub(crate) fn fingerprint(role: &str, tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select md5(concat(
+  (select string_agg(p::text, ';' order by p.oid) from pg_policy as p),
+  (select string_agg(concat_ws(' ', m.roleid, m.member, m.xmin), ';' order by m.roleid, m.member, m.xmin::text) from pg_auth_members as m),
   (
-    select string_agg(p::text, ';' order by p.oid) from pg_policy as p
+    select string_agg(concat_ws(' ', f.oid, f.xmin), ';' order by f.oid)
+    from pg_proc as f
+    where f.oid in (
+      select m[1]::oid
+      from pg_policy as p, regexp_matches(concat(p.polqual::text, p.polwithcheck::text), ':funcid (\\d+)', 'g') as m
+    )
   ),
   (
-    select string_agg(concat_ws(' ', c.relname, c.relowner, c.relacl, c.relrowsecurity, c.relforcerowsecurity), ';' order by c.oid)
-    from pg_class as c
-    where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relname = any(",
+    select string_agg(concat_ws(' ', a.attrelid, a.attname, a.attacl), ';' order by a.attrelid, a.attname)
+    from pg_attribute as a
+    where a.attacl is not null and a.attrelid in ",
     );
-    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(
-        ")
+    sql.named(tables).push(
+        "
+  ),
+  (
+    select string_agg(
+      concat_ws(' ', c.oid, c.relowner, c.relacl, c.relrowsecurity, c.relforcerowsecurity, c.reloptions), ';' order by c.oid
+    )
+    from pg_class as c
+    where c.relrowsecurity or c.oid in ",
+    );
+    sql.named(tables).push(
+        "
   ),
   (
     select string_agg(g.oid::text, ' ' order by g.oid)

@@ -323,7 +323,9 @@ async fn live_queries_follow_what_policies_read() {
             exists (select from members as m where m.data->>'user' = current_setting('app.user', true))
             and data->>'n' is distinct from '0'
         );
-        create policy late on notes as restrictive using (created_at <= now() and current_timestamp >= created_at and listed('a'))";
+        create policy late on notes as restrictive using (created_at <= now() and listed('a'));
+        create policy dated on notes as restrictive using ((created_at < (data->>'at')::timestamptz) is not true);
+        create policy described on notes as restrictive using ((select count(*) from pg_description) >= 0)";
     let mut rig = Rig::with(limits, policies).await;
     rig.psql.run(&format!("grant select on teams to {}", rig.role)).await;
     rig.run("write", json!([[system(note("ada"))]])).await;
@@ -332,7 +334,7 @@ async fn live_queries_follow_what_policies_read() {
     assert_eq!(live.next().await, json!([0]));
     let mut read = rig.app.engine.tables_read();
     read.retain(|name| !name.contains("text"));
-    assert_eq!(read, ["current_timestamp", "members", "notes", "now()", "teams"]);
+    assert_eq!(read, ["current_timestamp", "members", "notes", "now()", "pg_catalog.pg_description", "teams"]);
     // A table of the schema is tracked, and one of the user is polled.
     let member = json!({ "op": "insert", "table": "members", "id": convoy::id::mint().to_string(), "doc": { "user": "ada", "team": "a" } });
     rig.run("write", json!([[system(member)]])).await;
@@ -406,19 +408,110 @@ async fn a_role_for_which_policies_do_not_hold_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_refused_while_the_role_bypasses_policies() {
-    let limits = json!({ "limits": { "triggerCheckMs": 50 } });
+    let limits = json!({ "poolSize": 1, "limits": { "triggerCheckMs": 500 } });
     let mut rig = Rig::with(limits, OWN).await;
+    rig.run("write", json!([[system(note("ada"))]])).await;
+    rig.psql.run(&format!("alter role {} bypassrls", rig.role)).await;
+    // Before it is noticed, Postgres makes plans without the policies, and keeps them.
+    let input = json!({ "batches": [[by("eve", scan("notes"))]] });
+    let client = rig.app.client();
+    let mut seen = 0;
+    convoy_testkit::within(async {
+        loop {
+            let (read, written) =
+                (client.query("read", input.clone()).await, client.mutate("write", input.clone()).await);
+            if read.status == 503 && written.status == 503 {
+                break;
+            }
+            seen += 1;
+        }
+    })
+    .await;
+    assert!(seen > 0, "it was noticed before a plan was made");
+    assert_eq!(rig.run("read", json!([[system(count())]])).await, json!([1]));
+    rig.psql.run(&format!("alter role {} nobypassrls", rig.role)).await;
+    convoy_testkit::within(async { while client.query("read", input.clone()).await.status != 200 {} }).await;
+    for function in ["read", "write", "act"] {
+        assert_eq!(rig.run(function, json!([[by("eve", scan("notes"))]])).await, json!([[]]), "{function}");
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_queries_follow_the_memberships_of_the_role() {
+    let limits = json!({ "limits": { "triggerCheckMs": 50 } });
+    let mut rig = Rig::with(limits, "select 1").await;
+    let role = rig.role.clone();
+    // The role inherits the one that the policy is for through another one.
+    let set_up = format!(
+        "create role {role}_of; create role {role}_in; grant {role}_in to {role}_of; grant {role}_of to {role};
+         create policy own on notes to {role}_in using (true)"
+    );
+    rig.psql.run(&set_up).await;
     rig.run("write", json!([[system(note("ada"))]])).await;
     let watched = json!({ "user": "ada", "batches": [[by("ada", count())]] });
     let mut live = rig.app.client().watch("read", watched).await;
-    assert_eq!(live.next().await, json!([1]));
-    rig.psql.run(&format!("alter role {} bypassrls", rig.role)).await;
-    let input = json!({ "batches": [[by("ada", count())]] });
-    let status = async || rig.app.client().query("read", input.clone()).await.status;
-    convoy_testkit::within(async { while status().await != 503 {} }).await;
-    assert_eq!(rig.run("read", json!([[system(count())]])).await, json!([1]));
-    rig.psql.run(&format!("alter role {} nobypassrls", rig.role)).await;
-    convoy_testkit::within(async { while status().await != 200 {} }).await;
+    live.until(|result| *result == json!([1])).await;
+    for (change, expected) in [
+        (format!("revoke {role}_in from {role}_of"), json!([0])),
+        (format!("grant {role}_in to {role}_of"), json!([1])),
+        (format!("revoke {role}_of from {role}"), json!([0])),
+    ] {
+        rig.psql.run(&change).await;
+        live.until(|result| *result == expected).await;
+    }
+    rig.psql.run(&format!("drop policy own on notes; drop role {role}_in, {role}_of")).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_depends_on_a_table_of_which_it_sees_nothing() {
+    let limits = json!({ "limits": { "triggerCheckMs": 600_000, "untrackedPollMs": 600_000 } });
+    let mut rig =
+        Rig::with(limits, "create view all_notes with (security_invoker = true) as select * from notes").await;
+    rig.psql.run(&format!("grant select on all_notes to {}", rig.role)).await;
+    let texts = [
+        NUMBER_OF_NOTES,
+        "select count(*)::int4 as n from all_notes",
+        "select 0 as n union all select count(*)::int4 from \"notes\"",
+    ];
+    let mut live = Vec::new();
+    for text in texts {
+        // Without a policy, Postgres plans nothing but a constant.
+        let watched = json!({ "user": "ada", "batches": [[by("ada", raw(text, &json!([])))]] });
+        let mut watch = rig.app.client().watch("read", watched).await;
+        assert!(!watch.next().await.to_string().contains('1'), "{text}");
+        live.push(watch);
+    }
+    assert!(!rig.app.engine.tables_read().contains(&"everything".to_owned()));
+    rig.psql.run("create policy all_rows on notes using (true)").await;
+    rig.run("write", json!([[by("ada", note("ada"))]])).await;
+    for mut watch in live {
+        watch.until(|result| result.to_string().contains('1')).await;
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_policies_is_named_in_a_warning() {
+    let mut rig = Rig::new().await;
+    let role = rig.role.clone();
+    let relations = format!(
+        "create view plain as select * from notes; grant select on plain to {role};
+         create view own with (security_invoker = true) as select * from notes; grant select on own to {role};
+         create materialized view kept as select * from notes; grant select on kept to {role};
+         create table columns (like notes); grant select (id, data) on columns to {role};
+         create table secret (like notes)"
+    );
+    rig.psql.run(&relations).await;
+    let unmanaged = |name: &str| json!({ "name": name, "physicalName": name, "managed": false, "indexes": [] });
+    let all = ["plain", "own", "kept", "columns", "secret"].map(unmanaged);
+    let app = rig.db.app(json!([]), Functions::new()).await;
+    let app = App { tables: json!(all), ..app };
+    let report = app.try_load(functions(&role), true).await.expect("it is allowed");
+    let warning = report.warnings.iter().find(|warning| warning.contains("row-level")).expect("a warning");
+    assert!(warning.starts_with("row-level security is off for columns, kept, plain: "), "{warning}");
+    app.engine.close().await;
     rig.close().await;
 }
 

@@ -91,11 +91,16 @@ export function underRole<Op extends DataOperation>(role: OperationRole | null, 
 
 /** The base of the context of `rls.settings`, but for the clock. */
 const NO_OPERATIONS = {
-  db: new Proxy({}, { get: (_target, key) => (typeof key === 'symbol' ? undefined : refuse(`db.${key}`)) }),
+  db: new Proxy({}, { get: (_target, key) => (isAskedOfAll(key) ? undefined : refuse(`db.${String(key)}`)) }),
   runQuery: () => refuse('runQuery'),
   runMutation: () => refuse('runMutation'),
   runAction: () => refuse('runAction'),
 };
+
+/** Whether `JSON.stringify`, `await` or the language itself may ask an object for `key`. */
+function isAskedOfAll(key: string | symbol): boolean {
+  return typeof key === 'symbol' || key === 'toJSON' || key === 'then';
+}
 
 function refuse(member: string): never {
   throw new TypeError(

@@ -55,6 +55,12 @@ async function run(
 const get: Handler = ({ db }) => db.get(ID);
 
 describe('settings', () => {
+  it('may have the whole context, as JSON', async () => {
+    const { ops } = await run((ctx) => ({ 'app.context': JSON.stringify(ctx) }), get);
+    const settings = (ops[0] as { readonly settings?: Record<string, string> }).settings;
+    expect(JSON.parse(settings?.['app.context'] ?? '')).toMatchObject({ team: 'red', auth: { user: { id: 'ada' } } });
+  });
+
   it('are made once per call, also if functions join it', async () => {
     const settings = vi.fn(() => ({ 'app.user': 'ada' }));
     const handler = async (ctx: Context & { find?: never }) => {
