@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type AccessApp, openAccessApp, readRef } from './access/app.js';
 import { NOTE, noteOf, taskOf } from './access/documents.js';
+import { READS, readsFindNoHiddenNotes, WRITES } from './access/hidden-documents.js';
 import type { functions, Step } from './access/program.js';
 import { LiveSession } from './live-wire.js';
 
@@ -24,9 +25,6 @@ async function insert(table: string, document: object): Promise<string> {
 }
 const stored = async (id: string) => (await app.trusted({ do: 'get', args: [id] })).ok;
 
-const WRITES = ['write', 'act', 'writeAlone', 'inTransaction', 'writeJoined', 'writeFromAction'] as const;
-const READS = ['read', 'readJoined', 'readFromAction', ...WRITES] as const;
-
 describe('a hidden document is absent', () => {
   let id: string;
   let mine: string;
@@ -35,43 +33,7 @@ describe('a hidden document is absent', () => {
     mine = await insert('notes', noteOf('eve'));
   });
 
-  it.each(READS)('for reads, in %s', async (name) => {
-    const get = (user: string | null) => app.as(user, name, { do: 'get', args: [id] });
-    expect(await get('eve')).toEqual({ ok: null });
-    expect(await get(null)).toEqual({ ok: null });
-    expect(await get('ada')).toMatchObject({ ok: { id, owner: 'ada' } });
-    const many = { do: 'getMany', args: [[id, mine, id]] };
-    expect(await app.as('eve', name, many)).toMatchObject({ ok: [null, { id: mine }, null] });
-  });
-
-  it.each(READS)('for queries, in %s', async (name) => {
-    const all = [['query', 'notes']] as const;
-    const ids = async (step: Omit<Step, 'query'>, query: Step['query'] = all) => {
-      const { ok } = await app.as('eve', name, { ...step, query });
-      const documents = (Array.isArray(ok) ? ok : (ok?.page ?? (ok === null ? [] : [ok]))) as { owner: string }[];
-      return documents.map(({ owner }) => owner);
-    };
-    const own = (await ids({ do: 'collect', args: [] })).length;
-    expect(own).toBeGreaterThan(0);
-    for (const step of [
-      { do: 'collect', args: [] },
-      { do: 'take', args: [10_000] },
-      { do: 'iterate', args: [] },
-      { do: 'paginate', args: [{ cursor: null, numItems: 1000 }] },
-    ]) {
-      expect(await ids(step)).toEqual(Array(own).fill('eve'));
-    }
-    expect(await ids({ do: 'first', args: [] })).toEqual(['eve']);
-    expect(await app.as('eve', name, { do: 'count', args: [], query: all })).toEqual({ ok: own });
-    const limited = [...all, ['offset', own - 1], ['limit', 5]] as const;
-    expect(await ids({ do: 'collect', args: [] }, limited)).toEqual(['eve']);
-    expect(await app.as('eve', name, { do: 'count', args: [], query: limited })).toEqual({ ok: 1 });
-    const { slug } = await stored(id);
-    const hidden = [...all, ['withIndex', 'by_slug', { eq: ['slug', slug] }]] as const;
-    expect(await app.as('eve', name, { do: 'unique', args: [], query: hidden })).toEqual({ ok: null });
-    const filtered = [...all, ['filter', { filter: ['slug', slug] }]] as const;
-    expect(await ids({ do: 'collect', args: [] }, filtered)).toEqual([]);
-  });
+  readsFindNoHiddenNotes(() => ({ app, id, mine }));
 
   it.each(WRITES)('for writes, in %s', async (name) => {
     const before = await stored(id);
