@@ -91,8 +91,8 @@ async function errorsOf(compiler, { exportsTables, rules = RULES, rls = RLS, ser
     schema: { module: '../schema.js', exportName: 'default' },
     tables: TABLES.map((name) => ({ name, isUnion: false, exportName: exportsTables ? name : undefined })),
     functions: [],
-    contextModule: '../server.js',
-    rowSecurityModule: '../server.js',
+    serverModule: '../server.js',
+    hasContext: true,
     drizzleStandIn: false,
   });
   const files = new Map([...generated].map(([name, text]) => [`convoy/_generated/${name}`, text]));

@@ -51,8 +51,8 @@ function inGenerated(generateFiles, exportsTables) {
     schema: { module: '../schema.js', exportName: 'default' },
     tables: TABLES.map(({ name, isUnion }) => ({ name, isUnion, exportName: exportsTables ? name : undefined })),
     functions: functionList(),
-    contextModule: null,
-    rowSecurityModule: null,
+    serverModule: null,
+    hasContext: false,
     drizzleStandIn: false,
   });
   return [...files].map(([name, text]) => [`convoy/_generated/${name}`, text]);

@@ -1,6 +1,7 @@
 //! The engine behind a pooler in transaction mode, which assigns a session for each
 //! transaction.
 
+use crate::row_security::{self, OWN, Rig, by, count, note, system};
 use crate::shared::{bodies, functions, raw, tables};
 use convoy_testkit::{App, Functions, Pooler, TestDb, table};
 use serde_json::{Value, json};
@@ -156,4 +157,25 @@ async fn a_pooler_that_drops_start_up_options_is_detected() {
     let write = json!({ "sql": "insert into messages (data) values ('{}')", "values": [] });
     assert_eq!(app.client().query("raw", write).await.code(), "INVALID_ARGS");
     assert_sessions_are_clean(&db, app, pooler).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_work_behind_a_pooler() {
+    let db = TestDb::new().await;
+    let pooler = Pooler::before(&db, 2, "").await;
+    let url = pooler.url(&db);
+    let rig = Rig::without_program(db, json!({ "databaseUrl": url, "poolSize": 3 })).await;
+    let Rig { db, app, mut psql, role } = rig;
+    psql.run(OWN).await;
+    app.load(row_security::functions(&role), true).await;
+    let rig = Rig { db, app, psql, role };
+    rig.run("write", json!([[by("ada", note("ada"))], [by("eve", note("eve"))]])).await;
+    for function in ["read", "write", "act", "separate"] {
+        assert_eq!(
+            rig.run(function, json!([[by("ada", count()), system(count())]])).await,
+            json!([1, 2]),
+            "{function}"
+        );
+    }
+    rig.close().await;
 }

@@ -1,16 +1,16 @@
 //! Row-level security of Postgres: calls of clients under a role, with settings.
 
-use convoy_testkit::{App, Ctx, Functions, Pooler, Psql, TestDb, Thrown, Wire, table};
+use convoy_testkit::{App, Ctx, Functions, Psql, TestDb, Thrown, Wire, table};
 use serde_json::{Value, json};
 
 use crate::shared::raw;
 
 /// A role of this database, dropped by [`Rig::close`].
-struct Rig {
-    db: TestDb,
-    app: App,
-    psql: Psql,
-    role: String,
+pub(crate) struct Rig {
+    pub db: TestDb,
+    pub app: App,
+    pub psql: Psql,
+    pub role: String,
 }
 
 /// Runs the batches of its input, one after the other. The result is that of each operation,
@@ -36,7 +36,7 @@ async fn run(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     Ok(json!(results))
 }
 
-fn functions(role: &str) -> Functions {
+pub(crate) fn functions(role: &str) -> Functions {
     Functions::new()
         .query("read", run)
         .mutation("write", run)
@@ -49,7 +49,7 @@ fn tables() -> Value {
     json!([table("notes", &[("by_owner", false, &[("owner", "text")])]), table("members", &[])])
 }
 
-const OWN: &str = "create policy own on notes using (data->>'owner' = current_setting('app.user', true))";
+pub(crate) const OWN: &str = "create policy own on notes using (data->>'owner' = current_setting('app.user', true))";
 
 impl Rig {
     async fn new() -> Rig {
@@ -66,7 +66,7 @@ impl Rig {
     }
 
     /// The tables with row-level security and the role with its privileges, but no policies.
-    async fn without_program(db: TestDb, options: Value) -> Rig {
+    pub(crate) async fn without_program(db: TestDb, options: Value) -> Rig {
         let app = db.app_with(options, tables(), Functions::new()).await;
         let mut psql = db.psql().await;
         let role = psql.column("select replace(current_database(), 'convoy_test', 'convoy_test_role')").await.remove(0);
@@ -80,13 +80,13 @@ impl Rig {
         Rig { db, app, psql, role }
     }
 
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.app.engine.close().await;
         self.psql.run(&format!("drop owned by {0}; drop role {0}", self.role)).await;
     }
 
     /// Runs batches of operations.
-    async fn run(&self, function: &str, batches: Value) -> Value {
+    pub(crate) async fn run(&self, function: &str, batches: Value) -> Value {
         let (client, input) = (self.app.client(), json!({ "batches": batches }));
         match function {
             "read" => client.query(function, input).await,
@@ -116,17 +116,17 @@ impl Rig {
 }
 
 /// The operation for a caller.
-fn by(user: &str, mut op: Value) -> Value {
+pub(crate) fn by(user: &str, mut op: Value) -> Value {
     op["settings"] = json!({ "app.user": user });
     op
 }
 
-fn system(mut op: Value) -> Value {
+pub(crate) fn system(mut op: Value) -> Value {
     op["system"] = json!(true);
     op
 }
 
-fn note(owner: &str) -> Value {
+pub(crate) fn note(owner: &str) -> Value {
     json!({ "op": "insert", "table": "notes", "id": convoy::id::mint().to_string(), "doc": { "owner": owner } })
 }
 
@@ -134,7 +134,7 @@ fn scan(table: &str) -> Value {
     json!({ "op": "scan", "table": table, "index": null, "eq": [], "order": "asc", "limit": null })
 }
 
-fn count() -> Value {
+pub(crate) fn count() -> Value {
     json!({ "op": "count", "table": "notes", "index": null, "eq": [], "order": "asc", "limit": null })
 }
 
@@ -512,27 +512,6 @@ async fn what_has_no_policies_is_named_in_a_warning() {
     let warning = report.warnings.iter().find(|warning| warning.contains("row-level")).expect("a warning");
     assert!(warning.starts_with("row-level security is off for columns, kept, plain: "), "{warning}");
     app.engine.close().await;
-    rig.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn roles_work_behind_a_pooler() {
-    let db = TestDb::new().await;
-    let pooler = Pooler::before(&db, 2, "").await;
-    let url = pooler.url(&db);
-    let rig = Rig::without_program(db, json!({ "databaseUrl": url, "poolSize": 3 })).await;
-    let Rig { db, app, mut psql, role } = rig;
-    psql.run(OWN).await;
-    app.load(functions(&role), true).await;
-    let rig = Rig { db, app, psql, role };
-    rig.run("write", json!([[by("ada", note("ada"))], [by("eve", note("eve"))]])).await;
-    for function in ["read", "write", "act", "separate"] {
-        assert_eq!(
-            rig.run(function, json!([[by("ada", count()), system(count())]])).await,
-            json!([1, 2]),
-            "{function}"
-        );
-    }
     rig.close().await;
 }
 
