@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type AccessApp, openAccessApp, readRef } from './access/app.js';
 import { NOTE, noteOf, taskOf } from './access/documents.js';
-import { READS, readsFindNoHiddenNotes, WRITES } from './access/hidden-documents.js';
+import { READS, readsFindNoHiddenNotes, trustedCalls, WRITES } from './access/hidden-documents.js';
 import type { functions, Step } from './access/program.js';
 import { LiveSession } from './live-wire.js';
 
@@ -18,12 +18,7 @@ const FORBIDDEN = (table: string) => ({
   details: { table },
 });
 
-/** Inserts a document in a trusted call. */
-async function insert(table: string, document: object): Promise<string> {
-  const { ok } = await app.trusted({ do: 'insert', args: [table, document] });
-  return ok as string;
-}
-const stored = async (id: string) => (await app.trusted({ do: 'get', args: [id] })).ok;
+const { insert, stored } = trustedCalls(() => app);
 
 describe('a hidden document is absent', () => {
   let id: string;

@@ -62,9 +62,9 @@ async function insert(table: string, document: object): Promise<string> {
 }
 
 it('a row appears and disappears as a policy by its content says', async () => {
-  const [ada, eve, nobody] = [watch('ada', all('tasks')), watch('eve', all('tasks')), watch(null, all('tasks'))];
+  const [ada, eve, anonymous] = [watch('ada', all('tasks')), watch('eve', all('tasks')), watch(null, all('tasks'))];
   const counted = watch('eve', { do: 'count', args: [], query: [['query', 'tasks']] });
-  for (const each of [ada, eve, nobody]) expect(await each.until(() => true)).toEqual({ ok: [] });
+  for (const each of [ada, eve, anonymous]) expect(await each.until(() => true)).toEqual({ ok: [] });
   const id = await insert('tasks', { owner: 'ada', rank: 1 });
   expect(ids(await ada.until(({ ok }) => ok.length === 1))).toEqual([id]);
   const theirs = await insert('tasks', { owner: 'eve', rank: 1 });
@@ -79,7 +79,7 @@ it('a row appears and disappears as a policy by its content says', async () => {
   expect(ids(await eve.until(({ ok }) => ok.length === 1))).toEqual([theirs]);
   await app.as('eve', 'write', { do: 'deleteMany', args: ['tasks', [theirs]] });
   await counted.until(({ ok }) => ok === 0);
-  expect(await nobody.until(() => true)).toEqual({ ok: [] });
+  expect(await anonymous.until(() => true)).toEqual({ ok: [] });
 });
 
 it('a row appears and disappears with what its policy reads in another table', async () => {

@@ -1,6 +1,6 @@
 /** Row-level security of Postgres, held for the callers of a real server: every method of `ctx.db`, by every kind of call. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { READS, readsFindNoHiddenNotes, WRITES } from './access/hidden-documents.js';
+import { READS, readsFindNoHiddenNotes, trustedCalls, WRITES } from './access/hidden-documents.js';
 import type { Step } from './access/program.js';
 import { openRowSecurityApp, type RowSecurityApp } from './row-security/app.js';
 
@@ -19,12 +19,7 @@ let slugs = 0;
 const noteOf = (owner: string) => ({ owner, rank: 1, slug: `slug-${slugs++}` });
 const raw = (text: string, ...values: (string | null)[]): Step => ({ do: 'raw', args: [{ text, values }] });
 
-/** Inserts a document in a trusted call. */
-async function insert(table: string, document: object): Promise<string> {
-  const { ok } = await app.trusted({ do: 'insert', args: [table, document] });
-  return ok as string;
-}
-const stored = async (id: string) => (await app.trusted({ do: 'get', args: [id] })).ok;
+const { insert, stored } = trustedCalls(() => app);
 
 describe('a row that no policy shows is absent', () => {
   let id: string;

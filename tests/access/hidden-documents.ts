@@ -1,5 +1,6 @@
 /** What holds for access rules and for policies of Postgres alike: to whom a document is hidden, it is absent. */
 import { expect, it } from 'vitest';
+import type { StepResult } from './app.js';
 import type { Step } from './program.js';
 
 /** The functions of the programs that write, and those that read. */
@@ -9,6 +10,15 @@ export const READS = ['read', 'readJoined', 'readFromAction', ...WRITES] as cons
 interface App {
   as(user: string | null, name: (typeof READS)[number], step: Step): Promise<{ readonly ok?: unknown }>;
   trusted(step: Step): Promise<{ readonly ok?: unknown }>;
+}
+
+/** Inserts and reads documents in trusted calls of the app of a test file, which is opened before its tests. */
+export function trustedCalls(current: () => { trusted(step: Step): Promise<StepResult> }) {
+  return {
+    insert: async (table: string, document: object): Promise<string> =>
+      (await current().trusted({ do: 'insert', args: [table, document] })).ok,
+    stored: async (id: string) => (await current().trusted({ do: 'get', args: [id] })).ok,
+  };
 }
 
 /** A note of ada, and one of eve. */

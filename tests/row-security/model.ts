@@ -84,7 +84,7 @@ export class RowSecurityModel implements WalkedModel {
   }
 
   #update(user: User, table: Table, id: string, change: (row: Row) => Row): StepResult {
-    // Only the owner may update a row, whoever sees it.
+    // Only the owner may update a row, also if others see it.
     const at = this.rows[table].findIndex((row) => row.id === id && row.owner === user);
     const before = this.rows[table][at];
     if (before === undefined) return { ok: null };

@@ -91,7 +91,10 @@ export function compose<
   return {
     accepts: all.map(({ accepts }) => accepts).join(', '),
     headers: [...new Set(all.flatMap(({ headers = [] }) => headers))],
-    securitySchemes: mergeSecuritySchemes(...all.map(({ securitySchemes = {} }) => securitySchemes)),
+    // Only when asked: an adapter may be made for each call.
+    get securitySchemes() {
+      return mergeSecuritySchemes(...all.map(({ securitySchemes = {} }) => securitySchemes));
+    },
     identify: (req, base) => identityOf(all, req, base),
     context: (req, base) => contextOf(all, req, base),
   };

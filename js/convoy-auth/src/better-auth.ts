@@ -69,10 +69,9 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
   const query = { disableRefresh: true, disableCookieCache: isStored };
   // Without `user`, `User` is its default.
   const userOf = options.user ?? ((_: unknown, user: BetterAuthUser<Instance>) => user as unknown as User);
-  return defineAdapter({
+  const adapter = defineAdapter<User>({
     accepts: 'a session of Better Auth that has not ended',
     ...(bearer ? { headers: ['authorization'] } : {}),
-    securitySchemes: betterAuthSecuritySchemes(instance.options, { bearer }),
     async identify(req) {
       const token = bearer ? bearerToken(req) : null;
       const cookie = token === null ? cookieHeader(req) : null;
@@ -85,6 +84,13 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
       return { user: userOf(found, userIn(instance, found)), expiresAt: expiryOf(found) };
     },
   });
+  return {
+    ...adapter,
+    // Only when asked: an adapter may be made for each call.
+    get securitySchemes() {
+      return betterAuthSecuritySchemes(instance.options, { bearer });
+    },
+  };
 }
 
 /** The headers from which an instance without a fixed `baseURL` learns it, and so the name of its cookie. */

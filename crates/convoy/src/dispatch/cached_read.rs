@@ -13,7 +13,8 @@ use crate::error::Failure;
 use crate::op::{Batch, Op};
 use crate::read_cache::Used;
 
-/// Answers operations, each by the cache or by `strategy`, in their order. `used` receives
+/// Answers operations, each by the cache or by `strategy`, in their order. Those that `strategy`
+/// answers at once are neighbours that run under the same role. `used` receives
 /// the reads that a mutation depends on, and that do not belong to its transaction.
 pub(super) async fn answer<S: Strategy>(
     scope: &CallScope,

@@ -165,11 +165,10 @@ impl Op {
         }
     }
 
-    /// Parses one batch of a program without row-level security. The outer error is a protocol error of the host; an inner one is
-    /// the answer to that operation alone.
+    /// Parses a batch of which all operations run under the role of the connection; see
+    /// [`Batch::parse`].
     pub(crate) fn parse_batch(json: &str, schema: &Schema) -> Result<Vec<Result<Op, Failure>>, serde_json::Error> {
-        let wire: Vec<Wire<'_>> = serde_json::from_str(json)?;
-        Ok(wire.into_iter().map(|op| op.resolve(schema)).collect())
+        Batch::parse(json, schema, None).map(|batch| batch.ops)
     }
 }
 

@@ -9,8 +9,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 
 use super::fault::Fault;
 use super::{DbError, Postgres};
@@ -25,8 +26,8 @@ pub(crate) struct RowSecurity {
     /// The name of the role.
     pub role: Arc<str>,
     policies: ArcSwap<Policies>,
-    /// Why policies do not hold, if that was found after the program was loaded.
-    fault: ArcSwapOption<String>,
+    /// Policies do not hold, as was found after the program was loaded.
+    is_broken: AtomicBool,
 }
 
 /// The policies of the tables, as they were last read.
@@ -41,7 +42,7 @@ struct Policies {
 impl RowSecurity {
     /// The role, before its policies were read.
     pub(crate) fn new(role: &str) -> RowSecurity {
-        RowSecurity { role: role.into(), policies: ArcSwap::default(), fault: ArcSwapOption::empty() }
+        RowSecurity { role: role.into(), policies: ArcSwap::default(), is_broken: AtomicBool::new(false) }
     }
 
     /// What the policies of these tables read, by name.
@@ -55,7 +56,7 @@ impl RowSecurity {
 
     /// The failure of operations under the role, while policies do not hold.
     pub(crate) fn refusal(&self) -> Option<Failure> {
-        self.fault.load().as_ref().map(|_| {
+        self.is_broken.load(Ordering::Acquire).then(|| {
             let message = "Row-level security does not hold at the moment, so this is refused; the log says why.";
             Failure::new(Code::Unavailable, message)
         })
@@ -83,9 +84,8 @@ impl Postgres {
             problems.push((row.text(0)?.to_owned(), row.text(1)?.to_owned()));
         }
         if !problems.is_empty() {
-            let fault = unusable(role, &problems);
-            row_security.fault.store(Some(Arc::new(fault.to_string())));
-            return Err(fault.into());
+            row_security.is_broken.store(true, Ordering::Release);
+            return Err(unusable(role, &problems).into());
         }
         let mut reads: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
         for row in self.read_as_writer(&row_security::policy_reads(&tables)).await? {
@@ -94,13 +94,13 @@ impl Postgres {
         let rows = self.read_as_writer(&row_security::fingerprint(role, &tables)).await?;
         let fingerprint = rows.first().map_or(Ok(""), |row| row.text(0))?.to_owned();
         let policies = Policies { reads, fingerprint };
-        let changed = **row_security.policies.load() != policies || row_security.fault.load().is_some();
+        let changed = **row_security.policies.load() != policies || row_security.is_broken.load(Ordering::Acquire);
         if changed {
             // Postgres keeps plans when the attributes or the memberships of a role change.
             self.discard_plans();
         }
         row_security.policies.store(Arc::new(policies));
-        row_security.fault.store(None);
+        row_security.is_broken.store(false, Ordering::Release);
         Ok(changed)
     }
 

@@ -177,8 +177,8 @@ async fn policies_hold_for_reads_and_writes_of_every_kind() {
                 assert_eq!((&results[0]["owner"], &results[1]), (&json!("eve"), &Value::Null), "{function}");
             }
         }
-        let nobody = rig.run(function, json!([[by("", count())]])).await;
-        assert_eq!(nobody, json!([0]), "{function}");
+        let anonymous = rig.run(function, json!([[by("", count())]])).await;
+        assert_eq!(anonymous, json!([0]), "{function}");
     }
     for function in ["write", "act", "separate"] {
         let hidden = [patch(&eve, json!({ "n": 1 })), delete(&eve)].map(|op| by("ada", op));

@@ -56,7 +56,7 @@ export interface ProjectLayout {
   readonly convoyFolder: string;
   readonly schemaFile: string;
   readonly functionsFolder: string;
-  /** Optional: exports `createContext`, and `securitySchemes`. */
+  /** Optional: exports `createContext`, `rls` and `securitySchemes`. */
   readonly serverFile: string;
   /** Optional: exports HTTP routes. */
   readonly httpFile: string;

@@ -9,9 +9,7 @@ export function describeCode({
   tableExports,
   functions,
   createContext,
-  rls,
   routes,
-  securitySchemes,
   configuresServer,
 }: LoadedCode): InspectedCode {
   return {
@@ -24,9 +22,7 @@ export function describeCode({
     })),
     functions: functions.map(({ definition: _, ...described }) => described),
     hasContext: createContext !== undefined,
-    hasRowSecurity: rls !== undefined,
     hasRoutes: routes !== undefined,
-    hasSecuritySchemes: securitySchemes !== undefined,
     configuresServer,
   };
 }

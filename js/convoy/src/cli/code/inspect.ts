@@ -18,9 +18,7 @@ export interface InspectedCode {
   readonly tables: readonly ProjectTable[];
   readonly functions: readonly ProjectFunction[];
   readonly hasContext: boolean;
-  readonly hasRowSecurity: boolean;
   readonly hasRoutes: boolean;
-  readonly hasSecuritySchemes: boolean;
   readonly configuresServer: boolean;
 }
 

@@ -25,9 +25,9 @@ export async function writeProgram(
     `import * as code from './${path.basename(bundleFile)}';`,
     `export const schema = code.schema.${code.schemaExport};`,
     ...(code.hasRoutes ? ['export const routes = code.http;'] : []),
-    ...(code.hasSecuritySchemes ? ['export const securitySchemes = code.server.securitySchemes;'] : []),
     ...(code.hasContext ? ['export const createContext = code.server.createContext;'] : []),
-    ...(code.hasRowSecurity ? ['export const rls = code.server.rls;'] : []),
+    // Undefined where `server.ts` does not export them.
+    ...(files.server === null ? [] : ['export const { rls, securitySchemes } = code.server;']),
     `export const functions = ${functionsText(arrangeFunctions(code.functions), modules, '')};`,
     '',
   ];
