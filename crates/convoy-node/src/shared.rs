@@ -69,9 +69,16 @@ impl Shared {
         let notify = self.notify.clone();
         let _runtime = runtime().enter();
         let (limit, supervisor) = (self.engine.config().limits.unresponsive_time(), self.engine.supervisor().clone());
+        let engine = Arc::downgrade(&self.engine);
         let pool = Workers::new(limit, supervisor, move |event| {
             let (name, WorkerId(worker), reason) = match event {
                 WorkerEvent::AllUnresponsive { why } => ("allUnresponsive", WorkerId(0), why),
+                WorkerEvent::Lost => {
+                    if let Some(engine) = engine.upgrade() {
+                        engine.record_worker_restart();
+                    }
+                    return;
+                }
                 WorkerEvent::Recovered(worker) => ("recovered", worker, String::new()),
                 WorkerEvent::Stuck { worker, why } => ("stuck", worker, why),
                 WorkerEvent::Drained(worker) => ("drained", worker, String::new()),

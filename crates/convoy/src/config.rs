@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::failpoints::Failpoints;
 use crate::origin::Origin;
+use crate::telemetry::TelemetryOptions;
 
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +48,9 @@ pub struct Config {
     /// Published limits.
     #[serde(default, deserialize_with = "limits")]
     pub limits: Limits,
+    /// What is recorded, and where it goes.
+    #[serde(default)]
+    pub telemetry: TelemetryOptions,
     /// Active failpoints; none outside of tests.
     #[cfg_attr(feature = "failpoints", serde(default))]
     #[cfg_attr(not(feature = "failpoints"), serde(skip))]

@@ -7,9 +7,11 @@ mod migration;
 mod openapi;
 mod readiness;
 mod remote;
+mod telemetry;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -29,17 +31,19 @@ use crate::dispatch::{
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
-use crate::http::{DevPage, Router, RoutesError, Server, StaticError, StaticFiles};
+use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
+use crate::telemetry::{Metrics, Telemetry};
 use crate::write_log::WriteLog;
 pub use migration::{apply_migration, plan_migration};
 use readiness::Readiness;
 pub(crate) use remote::{Caching, RemoteAnswer, RemoteCall, RemoteRead};
+use telemetry::metrics_endpoint;
 pub use watch::Watch;
 
 /// How long a closing engine waits for calls in flight.
@@ -64,6 +68,10 @@ pub struct Engine {
     feed: Feed,
     health: Health,
     readiness: Readiness,
+    telemetry: Telemetry,
+    /// Where Prometheus reads the metrics, if it does.
+    metrics_address: Option<SocketAddr>,
+    peers: Arc<PeerQueue>,
     program: Arc<ArcSwapOption<Program>>,
     /// The HTTP routes of the program; `None` if it has none.
     router: ArcSwapOption<Router>,
@@ -94,6 +102,15 @@ pub enum OpenError {
     /// The description of a schema is malformed.
     #[error("Malformed description of a schema: {0}.")]
     Description(#[source] serde_json::Error),
+    /// The metrics cannot be served.
+    #[error("Metrics cannot be served at {address}: {cause}; choose another port in `telemetry.prometheus`.")]
+    Metrics {
+        /// The host and the port.
+        address: String,
+        /// What the system says.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The static files cannot be served.
     #[error(transparent)]
     Static(#[from] StaticError),
@@ -130,9 +147,11 @@ impl OpenError {
                         .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
             }
-            OpenError::Schema(_) | OpenError::Routes(_) | OpenError::Description(_) | OpenError::Static(_) => {
-                Failure::new(Code::InvalidArgs, self.to_string())
-            }
+            OpenError::Metrics { .. }
+            | OpenError::Schema(_)
+            | OpenError::Routes(_)
+            | OpenError::Description(_)
+            | OpenError::Static(_) => Failure::new(Code::InvalidArgs, self.to_string()),
             OpenError::Outdated(steps) => {
                 Failure::new(Code::InvalidArgs, self.to_string()).with_details(&serde_json::json!({ "pending": steps }))
             }
@@ -166,7 +185,10 @@ impl Engine {
     /// Connects, creates the `_convoy` schema, and starts the change feed.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
         let static_files = StaticFiles::of(&config).await?.map(Arc::new);
-        let (postgres, empty_schema) = open_database(&config).await?;
+        let telemetry = Telemetry::new(&config.telemetry);
+        let tasks = TaskTracker::new();
+        let endpoint = metrics_endpoint(&config, &telemetry, &tasks).await?;
+        let (postgres, empty_schema) = open_database(&config, &telemetry.metrics).await?;
         let node = Uuid::now_v7();
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
@@ -204,7 +226,7 @@ impl Engine {
             supervisor: supervisor.clone(),
         };
         let live = Arc::new(Live::new(parts, &config));
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let stop = CancellationToken::new();
         let parts = Parts {
             postgres: postgres.clone(),
             node,
@@ -212,7 +234,7 @@ impl Engine {
             has_subscribers: demand.subscribe(),
             sink,
             in_doubt,
-            peer_queue: peers,
+            peer_queue: peers.clone(),
             read_now,
             check_schema,
             health: health.clone(),
@@ -228,6 +250,9 @@ impl Engine {
             feed,
             health,
             readiness: Readiness::default(),
+            telemetry,
+            metrics_address: endpoint.as_ref().and_then(|endpoint| endpoint.address().ok()),
+            peers,
             program,
             router: ArcSwapOption::empty(),
             replaced: Mutex::default(),
@@ -238,12 +263,14 @@ impl Engine {
             tasks,
             closed: OnceCell::new(),
         };
-        engine.spawn_tasks(&supervisor);
-        Ok(Arc::new(engine))
+        engine.spawn_tasks(&supervisor, endpoint);
+        let engine = Arc::new(engine);
+        engine.observe_gauges();
+        Ok(engine)
     }
 
     /// Spawns the long-lived tasks, except those of the feed.
-    fn spawn_tasks(&self, supervisor: &Supervisor) {
+    fn spawn_tasks(&self, supervisor: &Supervisor, endpoint: Option<MetricsEndpoint>) {
         let Engine { config, postgres, live, health, program, stop, tasks, .. } = self;
         let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
@@ -258,6 +285,10 @@ impl Engine {
         tasks.spawn(
             async move { keeper.keep(Part::StoredResponses, &until, || trim_responses(&database, &until)).await },
         );
+        if let Some(endpoint) = endpoint {
+            let (keeper, until) = (supervisor.clone(), stop.clone());
+            tasks.spawn(async move { keeper.keep(Part::Metrics, &until, || endpoint.run(&until)).await });
+        }
     }
 
     /// The configuration of the engine.
@@ -322,9 +353,10 @@ impl Engine {
 
     /// Makes one call.
     pub async fn call(&self, call: IncomingCall<'_>) -> Result<Answer, Failure> {
-        self.call_observed(call, None).await
+        self.recorded(call.kind, call.name, self.call_observed(call, None)).await
     }
 
+    /// Makes a call of a client; `observer` follows the commit of a mutation.
     async fn call_observed(
         &self,
         call: IncomingCall<'_>,
@@ -354,7 +386,7 @@ impl Engine {
         let program = current.or_else(|| self.replaced_at(worker));
         let program =
             program.ok_or_else(|| Failure::new(Code::Unavailable, "The caller's worker is shutting down."))?;
-        self.dispatcher.call(Arc::new(program), call, None).await
+        self.recorded(call.kind, call.name, self.dispatcher.call(Arc::new(program), call, None)).await
     }
 
     /// A replaced program that still has calls in this worker.
@@ -435,8 +467,8 @@ impl Engine {
 }
 
 /// Connects, and prepares the `_convoy` schema. Returns also a schema without user tables.
-async fn open_database(config: &Config) -> Result<(Postgres, Arc<Schema>), OpenError> {
-    let postgres = Postgres::open(config).await?;
+async fn open_database(config: &Config, metrics: &Metrics) -> Result<(Postgres, Arc<Schema>), OpenError> {
+    let postgres = Postgres::open(config, metrics).await?;
     let empty_schema = Arc::new(Schema::parse(SchemaDescription::default())?);
     open_schema(&postgres, &empty_schema, config).await?;
     postgres.record_timeline().await;

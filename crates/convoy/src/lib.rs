@@ -34,6 +34,7 @@ mod read_cache;
 mod schema;
 mod sql;
 mod supervise;
+mod telemetry;
 mod time;
 mod transfer;
 mod value;
@@ -55,6 +56,7 @@ pub use http::{
 };
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
+pub use telemetry::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
 pub use transfer::{
     ExportOptions, ExportReport, Import, ImportOptions, ImportReport, Scan, Step, Tools, ToolsOptions, TransferError,
     Verdict,

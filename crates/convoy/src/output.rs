@@ -44,6 +44,8 @@ struct Queue {
     bytes: usize,
     /// Dropped lines that were not reported yet.
     dropped: u64,
+    /// All lines that were dropped.
+    dropped_in_all: u64,
     writing: bool,
 }
 
@@ -127,6 +129,7 @@ impl Output {
         for line in text.split_inclusive('\n') {
             if queue.lines.len() >= MAX_LINES || queue.bytes + line.len().min(MAX_LINE_BYTES) > MAX_BYTES {
                 queue.dropped += 1;
+                queue.dropped_in_all += 1;
                 continue;
             }
             let line = match line.len() <= MAX_LINE_BYTES {
@@ -140,6 +143,12 @@ impl Output {
             queue.lines.push_back(line);
         }
         self.0.changed.notify_all();
+    }
+
+    /// How many lines are queued now, and how many were dropped since the start.
+    pub(crate) fn queued_and_dropped(&self) -> (usize, u64) {
+        let queue = self.0.queue.lock();
+        (queue.lines.len(), queue.dropped_in_all)
     }
 
     fn flush(&self, deadline: Instant) {
@@ -172,6 +181,7 @@ impl<W: Write> Writer<W> {
                 queue.dropped -= dropped;
             }
             queue.dropped += u64::from(!written);
+            queue.dropped_in_all += u64::from(!written);
             queue.writing = false;
             self.shared.changed.notify_all();
         }

@@ -48,6 +48,8 @@ pub enum Part {
     Functions,
     /// Accepts connections.
     Accept,
+    /// Serves the metrics.
+    Metrics,
     /// Runs one live query.
     LiveQuery,
     /// Writes the batched inserts of one table.
@@ -75,6 +77,7 @@ impl Part {
             Part::StoredResponses => "removing old answers",
             Part::Functions => "running functions",
             Part::Accept => "accepting connections",
+            Part::Metrics => "serving metrics",
             Part::LiveQuery => "running a live query",
             Part::InsertBatching => "an insert batch",
             Part::SerialQueue => "a serial queue",
@@ -92,7 +95,12 @@ impl Part {
             Part::Timer | Part::LiveRuns | Part::StoredResponses | Part::Functions | Part::Accept | Part::Registry => {
                 true
             }
-            Part::LiveQuery | Part::InsertBatching | Part::SerialQueue | Part::WorkerWatch | Part::LostCalls => false,
+            Part::LiveQuery
+            | Part::InsertBatching
+            | Part::SerialQueue
+            | Part::WorkerWatch
+            | Part::LostCalls
+            | Part::Metrics => false,
         }
     }
 }

@@ -286,6 +286,16 @@ impl Dispatcher {
         self.inner.serial.ended()
     }
 
+    /// How many calls wait in serial queues.
+    pub(crate) fn waiting_in_serial_queues(&self) -> usize {
+        self.inner.serial.waiting()
+    }
+
+    /// How many inserts wait for a statement.
+    pub(crate) fn waiting_inserts(&self) -> usize {
+        self.inner.inserts.waiting()
+    }
+
     /// How many function runs are in progress, those of routes included.
     pub(crate) fn running(&self) -> usize {
         self.inner.running.load(Ordering::Relaxed) + self.inner.routes.taken()

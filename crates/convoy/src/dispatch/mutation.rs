@@ -17,6 +17,7 @@ use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, seri
 use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
+use crate::telemetry::CallRecord;
 
 /// A call is retried after conflicts for at least this long, even past `limits.retries`.
 const MIN_RETRY_TIME: Duration = Duration::from_secs(1);
@@ -44,19 +45,24 @@ impl Dispatcher {
             (None, _) => limits.mutation_time(),
         };
         let scope = CallScope { dispatcher: self.clone(), program, request, deadline: Instant::now() + limit };
+        let record = CallRecord::current();
         let end_exchange = scope.request.route.as_ref().map(RouteCall::end_on_drop);
         self.inner.mutations.spawn(async move {
             let function = scope.function().clone();
-            let result = match function.transactional {
-                true => run_mutation(scope.clone()).await,
-                false => run_non_transactional(&scope).await,
+            let running = async {
+                match function.transactional {
+                    true => run_mutation(scope.clone()).await,
+                    false => run_non_transactional(&scope).await,
+                }
             };
+            let result = record.scope(running).await;
             drop(end_exchange);
             let result = result.map_err(|failure| match &scope.request.route {
                 Some(route) => name_route_limit(&function, route.time, failure),
                 None => scope.dispatcher.name_limit(&function, failure),
             });
             // Here, because the caller may have disconnected.
+            record.end(&result);
             if let Some(observer) = &scope.request.observer {
                 observer.ended(&result);
             }
@@ -107,6 +113,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
                     scope.quarantine();
                 }
                 lost_hosts += 1;
+                CallRecord::current().retry("lost_worker");
                 continue;
             }
             Attempt::HostGone => return Err(host_gone()),
@@ -121,6 +128,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             return Err(error.to_failure(&scope.function().name));
         }
         conflicts += 1;
+        CallRecord::current().retry("conflict");
         // Exponential backoff with full jitter, so that the same calls do not conflict again.
         let max = 5u64 << conflicts.min(4);
         let pause = Duration::from_millis(rand::rng().random_range(0..=max));

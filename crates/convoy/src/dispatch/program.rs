@@ -14,6 +14,7 @@ use crate::config::Cors;
 use crate::error::{Code, Failure};
 use crate::postgres::RowSecurity;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
+use crate::telemetry::{FunctionMetrics, Metrics};
 
 /// One version of the user code.
 pub(crate) struct Program {
@@ -54,6 +55,8 @@ pub(crate) struct Function {
     pub http_get: Option<HttpGet>,
     /// Traits learned from its runs.
     pub learned: LearnedTraits,
+    /// Records its calls.
+    pub metrics: FunctionMetrics,
 }
 
 /// The OpenAPI document of a program.
@@ -224,10 +227,12 @@ struct RouteDescription {
 }
 
 impl RouteDescription {
-    fn into_route(self, index: u32) -> Arc<Route> {
+    fn into_route(self, index: u32, metrics: &Metrics) -> Arc<Route> {
         let RouteDescription { name, method, path, options } = self;
+        let label: Arc<str> = format!("{method} {path}").into();
         let function = Function {
-            name: format!("{method} {path}").into(),
+            metrics: metrics.function(&label, "route"),
+            name: label,
             kind: FunctionKind::Action,
             work: HostTask::Route(index),
             internal: true,
@@ -258,6 +263,7 @@ impl Program {
         description: ProgramDescription,
         host: Arc<dyn FunctionHost>,
         dev: bool,
+        metrics: &Metrics,
     ) -> Result<Program, SchemaError> {
         let schema = Arc::new(Schema::parse(description.schema)?);
         let functions = description
@@ -267,8 +273,10 @@ impl Program {
             .map(|(function, index)| {
                 let FunctionDescription { name, kind, internal, share, transaction, http, cache } = function;
                 let http_get = http.map(|HttpMethod::Get| HttpGet { public_max_age: cache.map(|cache| cache.max_age) });
+                let label: Arc<str> = name.as_str().into();
                 let function = Function {
-                    name: name.as_str().into(),
+                    metrics: metrics.function(&label, kind.as_str()),
+                    name: label,
                     kind,
                     work: HostTask::Function(index),
                     internal,
@@ -280,7 +288,8 @@ impl Program {
                 (name, Arc::new(function))
             })
             .collect();
-        let routes = description.routes.into_iter().zip(0..).map(|(route, index)| route.into_route(index)).collect();
+        let routes =
+            description.routes.into_iter().zip(0..).map(|(route, index)| route.into_route(index, metrics)).collect();
         let context = Arc::new(Function {
             name: "createContext".into(),
             kind: FunctionKind::Query,
@@ -290,6 +299,7 @@ impl Program {
             transactional: true,
             http_get: None,
             learned: LearnedTraits::default(),
+            metrics: FunctionMetrics::default(),
         });
         let (functions, has_context, openapi) = (Arc::new(functions), description.has_context, Arc::default());
         let row_security = description.rls.map(|RlsDescription { role }| Arc::new(RowSecurity::new(&role)));
@@ -337,6 +347,12 @@ impl Program {
         }
     }
 
+    /// What records the calls of this name, if it is that of a function.
+    pub(crate) fn metrics_of(&self, kind: FunctionKind, name: &str) -> Option<&FunctionMetrics> {
+        let function = self.functions.get(name).filter(|function| function.kind == kind)?;
+        Some(&function.metrics)
+    }
+
     /// How a query answers GET; `None` for all names that a client cannot call by GET.
     pub(crate) fn http_get(&self, name: &str) -> Option<HttpGet> {
         self.functions.get(name).filter(|function| !function.internal)?.http_get
@@ -356,7 +372,7 @@ pub(crate) mod tests {
     /// A route for tests that run no function.
     pub(crate) fn route_of(name: &str, method: &str, path: &str) -> Arc<Route> {
         let (name, method, path) = (name.to_owned(), method.to_owned(), path.to_owned());
-        RouteDescription { name, method, path, options: RouteOptions::default() }.into_route(0)
+        RouteDescription { name, method, path, options: RouteOptions::default() }.into_route(0, &Metrics::default())
     }
 
     /// A mutation for tests that run no function.
@@ -370,6 +386,7 @@ pub(crate) mod tests {
             transactional: true,
             http_get: None,
             learned: LearnedTraits::default(),
+            metrics: FunctionMetrics::default(),
         }
     }
 }

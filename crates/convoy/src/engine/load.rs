@@ -23,7 +23,7 @@ impl Engine {
     ) -> Result<LayoutReport, OpenError> {
         let began = Instant::now();
         let sync = description.sync;
-        let mut program = Program::new(description, host, self.config.dev)?;
+        let mut program = Program::new(description, host, self.config.dev, &self.telemetry.metrics)?;
         let routes = Routes::build(&program.routes, &self.config.base_path)?;
         let mode = match sync {
             _ if self.config.schema_policy != SchemaPolicy::Create => SyncMode::Plan,

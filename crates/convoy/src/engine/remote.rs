@@ -92,7 +92,7 @@ impl Engine {
         };
         self.expect_open()?;
         let call = PublicCall { name, input, caller: caller(false), anonymous: anonymous() };
-        let (data, audience) = self.live.run_public(call).await?;
+        let (data, audience) = self.recorded(FunctionKind::Query, name, self.live.run_public(call)).await?;
         let caching = match audience {
             Audience::Everyone => Caching::Public(max_age),
             Audience::Caller(reason) => {
@@ -116,6 +116,10 @@ impl Engine {
 
     /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
+        self.recorded(call.kind, call.name, self.answer_call(call)).await
+    }
+
+    async fn answer_call(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
         let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload } = call;
         if kind == FunctionKind::Query {
             if let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await {

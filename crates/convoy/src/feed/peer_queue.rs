@@ -56,6 +56,11 @@ impl PeerQueue {
         *self.pending.lock() = PendingNotifications { read_log: true, ..PendingNotifications::default() };
     }
 
+    /// How many commits wait.
+    pub(crate) fn len(&self) -> usize {
+        self.pending.lock().commits.len()
+    }
+
     /// Waits until a commit is added. Cancel safe.
     pub(crate) async fn added(&self) {
         self.added.notified().await;

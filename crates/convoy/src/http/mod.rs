@@ -11,7 +11,9 @@ mod forwarded;
 mod get_query;
 mod guard;
 mod health;
+mod metrics_endpoint;
 mod openapi;
+mod record;
 mod request_url;
 mod respond;
 mod route;
@@ -48,10 +50,13 @@ use crate::error::{Code, Failure};
 use crate::live::{OpenSession, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
+use crate::telemetry::Route as Template;
 use body::{BodyError, RequestBody};
 use cors::Grant;
 pub use dev_page::{DevAnswer, DevPage, DevRequest};
 pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
+pub(crate) use metrics_endpoint::MetricsEndpoint;
+use record::RequestRecord;
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
 use router::Found;
@@ -198,19 +203,21 @@ struct Connection<'a> {
 
 /// Answers one request, also after a panic.
 async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connection: Connection<'_>) -> HttpAnswer {
+    let record = RequestRecord::begin(engine.metrics(), &head.method);
     let tasks = connection.tasks;
     let found = find(engine, &head);
     let cors = found.as_ref().and_then(|found| found.options()?.cors.as_ref());
     let grant = Grant::of(&head.headers, cors.unwrap_or(&engine.config().cors));
     // A client that waits for 100 Continue has not sent the body.
     let expects_continue = head.headers.contains_key(EXPECT);
-    let handling = handle(engine, head, &mut body, (connection, &grant, found));
+    let handling = handle(engine, head, &mut body, (connection, &grant, found), &record);
     let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
         Err(_panic) => failure(&Failure::internal("http", &"a request panicked")),
     };
     grant.apply(&mut answer);
+    record.end(answer.status());
     if !body.is_end_stream() {
         respond::mark_last(&mut answer);
         if !expects_continue {
@@ -230,9 +237,11 @@ async fn handle(
     mut head: Parts,
     body: &mut RequestBody,
     (Connection { peer, upgrading, tasks, files }, grant, found): (Connection<'_>, &Grant, Option<Found>),
+    record: &RequestRecord<'_>,
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     if let Some(found) = found {
+        record.found(Template::Program);
         guard::check_route(&mut head, peer, config, found.options())?;
         let url = request_url::of(&head, peer, config)?;
         forwarded::restrict(&mut head.headers, peer, config);
@@ -246,10 +255,14 @@ async fn handle(
     let counted = guard::counted(address, config.trust_proxy);
     let route = match Route::parse(&head.method, &head.uri, &config.base_path) {
         Ok(route) => route,
-        Err(RouteError::Unknown(refused)) => return files.and_then(|files| files.answer(&head)).ok_or(refused),
+        Err(RouteError::Unknown(refused)) => {
+            record.found(Template::Files);
+            return files.and_then(|files| files.answer(&head)).ok_or(refused);
+        }
         Err(RouteError::Refused(refused)) => return Err(refused),
         Err(RouteError::Method { allowed }) => return other_method(&head, grant, allowed),
     };
+    record.found(route.template());
     match route {
         Route::Health => Ok(health::health(engine)),
         Route::Ready => Ok(health::ready(engine).await),

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use crate::config::Config;
 use crate::dispatch::FunctionKind;
 use crate::error::{Code, Failure};
+use crate::telemetry::Route as Template;
 
 /// A route of the HTTP API.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,6 +79,20 @@ impl Route {
             Ok(Route::OpenApi) => config.openapi.is_some(),
             Err(RouteError::Unknown(_)) => false,
             Ok(_) | Err(RouteError::Refused(_) | RouteError::Method { .. }) => true,
+        }
+    }
+
+    /// The template of its path, for telemetry.
+    pub(super) fn template(&self) -> Template {
+        match self {
+            Route::Call { kind: FunctionKind::Query, .. } | Route::Query { .. } => Template::Query,
+            Route::Call { kind: FunctionKind::Mutation, .. } => Template::Mutation,
+            Route::Call { kind: FunctionKind::Action, .. } => Template::Action,
+            Route::Live => Template::Live,
+            Route::UpdateSession { .. } => Template::Session,
+            Route::Socket => Template::Socket,
+            Route::Subscribe { .. } => Template::Subscribe,
+            Route::Health | Route::Ready | Route::OpenApi | Route::Overview => Template::Other,
         }
     }
 

@@ -149,7 +149,10 @@ impl Socket {
                 frame = tokio::time::timeout_at(next_heartbeat, client.stream.next()) => {
                     next_heartbeat = Instant::now() + heartbeat;
                     match frame {
-                        Ok(Some(messages)) => self.send(&messages).await?,
+                        Ok(Some(messages)) => {
+                            let bytes = self.send(&messages).await?;
+                            engine.metrics().frame(bytes);
+                        }
                         Ok(None) => return self.close(CloseCode::Away).await,
                         // Pages do not receive pings, so the heartbeat is a message.
                         Err(_elapsed) => self.socket.send(Text::text("\n")).await?,
@@ -184,7 +187,8 @@ impl Socket {
         }
     }
 
-    async fn send(&mut self, messages: &[SessionMessage]) -> Result<(), Error> {
+    /// Sends a frame; returns its size in bytes.
+    async fn send(&mut self, messages: &[SessionMessage]) -> Result<usize, Error> {
         let mut frame = Vec::new();
         for message in messages {
             if !frame.is_empty() {
@@ -195,7 +199,9 @@ impl Socket {
         }
         // Messages are valid UTF-8.
         let text = String::from_utf8(frame).map_err(|error| Error::Utf8(error.to_string()))?;
-        self.socket.send(Text::text(text)).await
+        let bytes = text.len();
+        self.socket.send(Text::text(text)).await?;
+        Ok(bytes)
     }
 
     /// Sends the reason that there is no session, and closes.

@@ -150,6 +150,7 @@ impl Events {
     ) -> impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static {
         stream::unfold((self, engine, preamble), |(mut events, engine, preamble)| async move {
             let bytes = if preamble.is_empty() { events.next(&engine).await? } else { preamble };
+            engine.metrics().frame(bytes.len());
             Some((Ok(Frame::data(bytes)), (events, engine, Bytes::new())))
         })
     }

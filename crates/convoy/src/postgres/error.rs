@@ -1,5 +1,7 @@
 //! Database errors, classified by what the caller should do about them.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 use super::Fault;
@@ -139,6 +141,17 @@ impl DbError {
             }
             other => other,
         }
+    }
+
+    /// What kind of error it is, for telemetry: the SQLSTATE if Postgres has sent one.
+    pub fn kind(&self) -> Cow<'static, str> {
+        let known = match self {
+            DbError::Unavailable(_) | DbError::Unreachable(_) => "unavailable",
+            DbError::PoolExhausted(_) => "pool_exhausted",
+            DbError::Row(_) => "row",
+            _ => "_OTHER",
+        };
+        self.state().map_or(Cow::Borrowed(known), Cow::Owned)
     }
 
     /// The cause in one line, for the operator of the server.

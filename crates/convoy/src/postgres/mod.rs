@@ -9,6 +9,7 @@ mod fault;
 mod notify_connection;
 mod pool;
 mod raw_reads;
+mod recorder;
 mod reset;
 mod row;
 mod row_security;
@@ -29,9 +30,10 @@ pub use diagnose::Diagnosis;
 pub(crate) use error::DbError;
 pub(crate) use fault::Fault;
 pub(crate) use notify_connection::{ListenConnection, NotifyConnection};
-use pool::Availability;
+use pool::{Availability, PoolContext};
 pub(crate) use pool::{Lease, Pool};
 pub(crate) use raw_reads::{RawReads, RawRows, ReadsLookup};
+use recorder::Recorder;
 pub(crate) use row::Row;
 pub(crate) use row_security::RowSecurity;
 pub(crate) use schema_sync::SyncMode;
@@ -45,6 +47,7 @@ pub(crate) use transaction::{CommitOutcome, Isolation, Transaction};
 use crate::config::Config;
 use crate::op::Raw;
 use crate::sql::{self, Statement};
+use crate::telemetry::{Metrics, PoolKind};
 
 /// The connection pools of a database.
 #[derive(Clone)]
@@ -65,7 +68,8 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Opens the database, creates it if configured, and detects a pooler in front of it.
-    pub(crate) async fn open(config: &Config) -> Result<Postgres, DbError> {
+    /// Records its statements in `metrics`.
+    pub(crate) async fn open(config: &Config, metrics: &Metrics) -> Result<Postgres, DbError> {
         let options = address::address(&config.database_url)?;
         // Poolers refuse this parameter, which the driver sets.
         let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
@@ -83,12 +87,21 @@ impl Postgres {
             );
         }
         let availability = Availability::new();
-        let pool =
-            |setup, size| Pool::new(&options, setup, mode, size, config.failpoints.clone(), availability.clone());
+        let recorder = Recorder::new(metrics.clone(), options.get_database().unwrap_or_default());
+        let pool = |kind, setup, size| {
+            let context = PoolContext {
+                kind,
+                metrics: metrics.clone(),
+                recorder: recorder.clone(),
+                failpoints: config.failpoints.clone(),
+                availability: availability.clone(),
+            };
+            Pool::new(&options, setup, mode, size, context)
+        };
         Ok(Postgres {
-            readers: pool(Setup::reading(limits), config.pool_size),
-            writers: pool(Setup::writing(limits), config.pool_size),
-            queue_writers: pool(Setup::queue_writers(limits), sql::queue_lock::LOCKS as usize),
+            readers: pool(PoolKind::Readers, Setup::reading(limits), config.pool_size),
+            writers: pool(PoolKind::Writers, Setup::writing(limits), config.pool_size),
+            queue_writers: pool(PoolKind::QueueWriters, Setup::queue_writers(limits), sql::queue_lock::LOCKS as usize),
             mode,
             options,
             timeline: Arc::default(),

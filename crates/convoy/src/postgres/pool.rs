@@ -16,8 +16,10 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::raw_reads::RawReadsCache;
+use super::recorder::Recorder;
 use super::{ConnectionMode, DbError, Isolation, PgSession, Setup};
 use crate::failpoints::Failpoints;
+use crate::telemetry::{Metrics, PoolKind};
 
 /// Time limit for waiting for a free connection, and for opening one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,13 +34,27 @@ pub(crate) struct Pool {
     inner: Arc<Inner>,
 }
 
+/// What the connections of a pool report to.
+pub(crate) struct PoolContext {
+    /// Which pool it is.
+    pub kind: PoolKind,
+    /// Records how long connections are waited for.
+    pub metrics: Metrics,
+    /// Records the statements of its sessions.
+    pub recorder: Recorder,
+    /// The failpoints of the engine.
+    pub failpoints: Failpoints,
+    /// Whether the database is reachable.
+    pub availability: Arc<Availability>,
+}
+
 struct Inner {
     options: PgConnectOptions,
     /// The settings that each transaction applies in a pooled session.
     setup: Option<Arc<Setup>>,
     isolation: Isolation,
-    failpoints: Failpoints,
-    availability: Arc<Availability>,
+    size: usize,
+    context: PoolContext,
     permits: Arc<Semaphore>,
     /// Clean sessions, the last used one last. Never locked across an await.
     idle: Mutex<Vec<(PgSession, Instant)>>,
@@ -55,8 +71,7 @@ impl Pool {
         setup: Setup,
         mode: ConnectionMode,
         size: usize,
-        failpoints: Failpoints,
-        availability: Arc<Availability>,
+        context: PoolContext,
     ) -> Pool {
         let isolation = setup.isolation;
         let (options, setup) = match mode {
@@ -68,17 +83,7 @@ impl Pool {
         let raw_reads = RawReadsCache::default();
         let generation = AtomicU64::new(0);
         Pool {
-            inner: Arc::new(Inner {
-                options,
-                setup,
-                isolation,
-                failpoints,
-                availability,
-                permits,
-                idle,
-                raw_reads,
-                generation,
-            }),
+            inner: Arc::new(Inner { options, setup, isolation, size, context, permits, idle, raw_reads, generation }),
         }
     }
 
@@ -89,8 +94,11 @@ impl Pool {
 
     /// Takes an idle connection, or opens one. Waits if all are leased.
     pub(crate) async fn acquire(&self) -> Result<Lease, DbError> {
+        let began = Instant::now();
         let acquiring = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.permits.clone().acquire_owned());
-        let permit = match acquiring.await {
+        let acquired = acquiring.await;
+        self.inner.context.metrics.pool_wait(self.inner.context.kind, began.elapsed());
+        let permit = match acquired {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(DbError::of_connecting(sqlx::Error::PoolClosed)),
             Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE_TIMEOUT)),
@@ -100,7 +108,8 @@ impl Pool {
             None => {
                 let generation = self.generation();
                 let mut session = PgSession::new(self.connect().await?, self.inner.setup.clone());
-                session.failpoints = self.inner.failpoints.clone();
+                session.failpoints = self.inner.context.failpoints.clone();
+                session.recorder = self.inner.context.recorder.clone();
                 session.generation = generation;
                 (session, true)
             }
@@ -126,8 +135,14 @@ impl Pool {
     async fn connect(&self) -> Result<PgConnection, DbError> {
         let connecting = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.options.connect()).await;
         let connected = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(DbError::of_connecting);
-        self.inner.availability.record(&connected, &self.inner.options);
+        self.inner.context.availability.record(&connected, &self.inner.options);
         connected
+    }
+
+    /// How many of its connections are in use, and how many are idle.
+    pub(crate) fn connections(&self) -> (PoolKind, usize, usize) {
+        let used = self.inner.size.saturating_sub(self.inner.permits.available_permits());
+        (self.inner.context.kind, used, self.inner.idle.lock().len())
     }
 
     /// Has each connection closed before another call uses it, since its plans may be stale.

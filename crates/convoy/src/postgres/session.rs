@@ -12,6 +12,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, TypeInfo, ValueRef};
 
 use super::raw_reads::RawReads;
+use super::recorder::Recorder;
 use super::{DbError, Isolation, Row, Setup, row};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::{Raw, RunAs};
@@ -43,6 +44,8 @@ pub(super) struct PgSession {
     pub(super) generation: u64,
     /// The failpoints of the engine.
     pub(super) failpoints: Failpoints,
+    /// Records its statements.
+    pub(super) recorder: Recorder,
 }
 
 impl PgSession {
@@ -59,6 +62,7 @@ impl PgSession {
             poisoned: false,
             generation: 0,
             failpoints: Failpoints::default(),
+            recorder: Recorder::default(),
         }
     }
 
@@ -69,6 +73,7 @@ impl PgSession {
 
     /// Runs a statement and returns its rows.
     pub(super) async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        let (operation, table) = (statement.operation(), statement.table().cloned());
         let (text, binds) = statement.into_parts();
         let mut arguments = PgArguments::default();
         for bind in binds {
@@ -77,7 +82,7 @@ impl PgSession {
         // The text was built in `sql/`, from literals, checked identifiers and placeholders
         // only.
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(self.setup.is_none());
-        let rows = self.connection.fetch_all(query).await?;
+        let rows = self.recorder.record(operation, table.as_ref(), self.connection.fetch_all(query)).await?;
         Ok(rows.into_iter().map(Row::new).collect())
     }
 
@@ -90,7 +95,9 @@ impl PgSession {
 
     /// Runs statements that cannot be prepared, or whose rows are not needed.
     pub(super) async fn execute_text(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
-        self.connection.execute(sqlx::raw_sql(text)).await?;
+        let text = text.into_sql_str();
+        let operation = sql::operation_of(text.as_str());
+        self.recorder.record(operation, None, self.connection.execute(sqlx::raw_sql(text))).await?;
         Ok(())
     }
 
@@ -218,7 +225,8 @@ impl PgSession {
         } else {
             script.then(sql::raw::RESTORE_PLAN_MODE);
         }
-        let rows = self.run_script(script).await?;
+        let recorder = self.recorder.clone();
+        let rows = recorder.record("EXECUTE", None, self.run_script(script)).await?;
         rows.iter().map(object).collect()
     }
 

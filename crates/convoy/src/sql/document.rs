@@ -41,6 +41,7 @@ pub(crate) fn insert_with_responses(
     responses: &[(&Entry, &str)],
 ) -> Statement {
     let mut sql = Statement::of(table);
+    sql.does("INSERT");
     sql.begin_marked(&[&table.physical])
         .push(", written as (\n  insert into ")
         .ident(&table.physical)
@@ -76,6 +77,7 @@ pub(crate) fn insert_with_responses(
 pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
     let keys_unchanged = table.traits().no_side_effects && edits.iter().all(|(_, edit)| !changes_keys(table, edit));
     let mut sql = Statement::of(table);
+    sql.does("UPDATE");
     let ids: Vec<Uuid> = edits.iter().map(|(id, _)| *id).collect();
     sql.begin_marked(&[&table.physical]).push(", ");
     if !keys_unchanged {
@@ -129,6 +131,7 @@ pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statem
 /// Deletes documents: `id, created_at, keys, xid` of what was deleted.
 pub(crate) fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
+    sql.does("DELETE");
     sql.begin_marked(&[&table.physical])
         .push(", written as (\n  delete from ")
         .ident(&table.physical)

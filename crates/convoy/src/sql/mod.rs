@@ -20,6 +20,8 @@ pub(crate) mod session;
 pub(crate) mod transaction_status;
 pub(crate) mod transfer;
 
+use std::sync::Arc;
+
 use crate::schema::{FieldPath, Table};
 use crate::time::Time;
 use uuid::Uuid;
@@ -33,6 +35,10 @@ pub(crate) struct Statement {
     joiner: &'static str,
     /// Whether it is about an unmanaged table without `created_at`.
     lacks_created_at: bool,
+    /// The table that it is about, if it is one.
+    table: Option<Arc<str>>,
+    /// What it does, if its first word does not tell.
+    operation: Option<&'static str>,
 }
 
 /// A bound value, which never becomes part of the text.
@@ -76,6 +82,26 @@ pub(crate) fn rollback_to(name: u32) -> Statement {
     sql
 }
 
+/// What a statement does by its first word; `OTHER` is for rare ones.
+pub(crate) fn operation_of(text: &str) -> &'static str {
+    const KNOWN: [&str; 12] = [
+        "SELECT",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "SET",
+        "LOCK",
+        "EXECUTE",
+        "CREATE",
+    ];
+    let first = text.split([' ', ';', '\n']).next().unwrap_or_default();
+    KNOWN.into_iter().find(|known| first.eq_ignore_ascii_case(known)).unwrap_or("OTHER")
+}
+
 impl Statement {
     /// A statement of fixed text.
     pub(crate) fn fixed(text: &'static str) -> Statement {
@@ -88,7 +114,8 @@ impl Statement {
 
     /// A statement about rows of this table.
     fn of(table: &Table) -> Statement {
-        Statement { lacks_created_at: !table.traits().created_at, ..Statement::new() }
+        let (lacks_created_at, table) = (!table.traits().created_at, Some(table.key.clone()));
+        Statement { lacks_created_at, table, ..Statement::new() }
     }
 
     /// The creation time of a row; the same for all rows of a table without it.
@@ -99,6 +126,22 @@ impl Statement {
     /// The text with its placeholders.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The table that it is about, by its name in Postgres, if it is about one.
+    pub(crate) fn table(&self) -> Option<&Arc<str>> {
+        self.table.as_ref()
+    }
+
+    /// What it does, for telemetry: `SELECT`.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation.unwrap_or_else(|| operation_of(&self.text))
+    }
+
+    /// Names what it does, if it begins with another word.
+    fn does(&mut self, operation: &'static str) -> &mut Statement {
+        self.operation = Some(operation);
+        self
     }
 
     /// Returns the plan of the statement instead of its rows, one line per row.

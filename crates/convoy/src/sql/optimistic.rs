@@ -27,6 +27,7 @@ pub(crate) const STALE: &str = "documents have changed";
 /// index into [`touched_tables`].
 pub(crate) fn apply(write_set: &WriteSet, node: Uuid, response: Option<(&Entry, &str)>) -> Statement {
     let mut sql = Statement::new();
+    sql.does("UPDATE");
     let touched_tables = touched_tables(write_set);
     let tables: Vec<&str> = touched_tables.iter().map(|table| table.physical.as_str()).collect();
     sql.begin_marked(&tables);

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::error::{Code, Failure};
 use crate::postgres::{DbError, Diagnosis, Drift, Postgres, Tracking};
 use crate::schema::{Schema, SchemaDescription, SchemaError, Table};
+use crate::telemetry::Metrics;
 
 /// How long the catalog may take to answer.
 const CATALOG_TIME: Duration = Duration::from_secs(30);
@@ -137,7 +138,7 @@ impl Tools {
     /// Connects to the database.
     pub async fn open(options: ToolsOptions) -> Result<Tools, TransferError> {
         let schema = Arc::new(Schema::parse(options.schema)?);
-        let postgres = Postgres::open(&config_for(&options.database_url)).await?;
+        let postgres = Postgres::open(&config_for(&options.database_url), &Metrics::default()).await?;
         Ok(Tools { postgres, schema, progress: Progress::default() })
     }
 

@@ -17,6 +17,7 @@ mod indexes;
 mod insert_batching;
 mod live;
 mod lost_workers;
+mod metrics;
 mod outside_writes;
 mod peers;
 mod pooler;

@@ -51,6 +51,13 @@ pub(in crate::dispatch) struct InsertQueues {
     queues: Mutex<HashMap<String, VecDeque<QueuedInsert>>>,
 }
 
+impl InsertQueues {
+    /// How many inserts wait in all queues.
+    pub(in crate::dispatch) fn waiting(&self) -> usize {
+        self.queues.lock().values().map(VecDeque::len).sum()
+    }
+}
+
 /// How an insert ended, or why it was not sent.
 type InsertResult = Result<Commit, NotSent>;
 

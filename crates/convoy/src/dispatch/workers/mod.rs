@@ -40,6 +40,8 @@ pub enum WorkerEvent {
         /// The calls that block the workers, for the log.
         why: String,
     },
+    /// A worker has ended that was still given calls.
+    Lost,
     /// The worker responds again after it was reported as unresponsive.
     Recovered(WorkerId),
     /// The worker is unresponsive after a call on it timed out, or has been for a minute
@@ -141,6 +143,9 @@ impl Workers {
         }
         for slot in &gone {
             self.place_again(slot.worker.host.take_back(&movable));
+        }
+        for _lost in gone.iter().filter(|slot| !slot.is_draining()) {
+            (self.on_event)(WorkerEvent::Lost);
         }
         // Dropped outside of the lock, because dropping a host may take the lock.
         drop(gone);

@@ -78,6 +78,11 @@ impl WorkerSlot {
         WorkerSlot { worker, unresponsive: None, draining: false, _watch: watch }
     }
 
+    /// Whether it is given no more calls.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     fn is_responsive(&self) -> bool {
         self.unresponsive.is_none() && !self.draining
     }

@@ -70,6 +70,13 @@ impl QueuedCall {
     }
 }
 
+impl SerialQueues {
+    /// How many calls wait in all queues.
+    pub(in crate::dispatch) fn waiting(&self) -> usize {
+        self.queues.lock().values().map(|queue| queue.waiting.len()).sum()
+    }
+}
+
 /// Runs a call once, in the queue of its key.
 pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) -> Attempt {
     let inner = &scope.dispatcher.inner;
