@@ -35,6 +35,25 @@ pub enum ChangeKind {
     Whole,
 }
 
+/// A commit, as its readers receive it.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    /// Its changes.
+    pub changes: Changes,
+    /// Its writer.
+    pub by: ChangeSource,
+}
+
+impl Commit {
+    /// The change at this position; `None` if any row may have changed.
+    pub(crate) fn change(&self, at: usize) -> Option<&Change> {
+        match &self.changes {
+            Changes::Everything => None,
+            Changes::Some(changes) => changes.get(at),
+        }
+    }
+}
+
 /// The changes of one or more commits.
 #[derive(Debug, Clone)]
 pub enum Changes {
@@ -106,7 +125,9 @@ pub enum ChangeSource {
     Function(Arc<str>),
     /// Another writer: another process, `psql`, a trigger.
     Outside,
-    /// No writer: the log was lost, or an untracked table is polled.
+    /// No known writer: an untracked table counts as changed at intervals.
+    Poll,
+    /// No known writer: changes may have been missed, or a commit is in doubt.
     Resync,
 }
 

@@ -201,7 +201,7 @@ impl Engine {
         let own_commits = pending.clone();
         let read_cache =
             Arc::new(ReadCache::new(demand.clone(), Box::new(move || own_commits.oldest()), failpoints.clone()));
-        let registry = SharedRegistry::new(retention, config.dev, pending.clone(), demand.clone(), failpoints.clone());
+        let registry = SharedRegistry::new(retention, pending.clone(), demand.clone(), failpoints.clone());
         let registry = Arc::new(registry);
         // The cache is first: a live query that runs again must not find an old read in it.
         let sink = Arc::new(ChangeSinks(vec![read_cache.clone(), registry.clone()]));
@@ -313,7 +313,7 @@ impl Engine {
 
     /// Describes the live queries, as JSON.
     pub fn live_overview(&self) -> Result<String, Failure> {
-        serde_json::to_string(&self.live.overview()).map_err(|error| Failure::internal("_live", &error))
+        serde_json::to_string(&self.live.overview(None)).map_err(|error| Failure::internal("_live", &error))
     }
 
     /// The tasks that end before the engine has closed.

@@ -31,6 +31,9 @@ pub enum Failpoint {
     CutTooEarly,
     /// Only the new keys of a changed row are matched with read ranges.
     NewKeysOnly,
+    /// The cause of a run names the last change of the commit, not the one that concerns the
+    /// query.
+    MisattributeRuns,
     /// Every stream has an unbounded queue of frames.
     QueuePerStream,
     /// The expiry of a context is ignored.

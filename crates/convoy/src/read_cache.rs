@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead};
+use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitReader, TablesRead};
 use crate::db::ReadSet;
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::feed::{FeedDemand, FeedUser};
@@ -149,7 +149,8 @@ impl ReadCache {
     /// Drops all answers, also those being read, since a program with this schema was loaded.
     pub(crate) fn reloaded(&self, schema: Arc<Schema>) {
         let mut state = self.state.lock();
-        state.recent.add(&Changes::Everything);
+        let commit = Commit { changes: Changes::Everything, by: ChangeSource::Resync };
+        state.recent.add(&Arc::new(commit));
         state.clear();
         // The read sets of mutations in progress are of the schema before.
         state.index = ReadIndex::default();
@@ -307,12 +308,12 @@ fn is_document(answer: &str) -> bool {
 }
 
 impl CommitReader for ReadCache {
-    fn committed(&self, changes: Changes, _by: &ChangeSource) {
+    fn committed(&self, changes: Changes, by: &ChangeSource) {
         if self.failpoints.has(Failpoint::StaleCachedReads) {
             return;
         }
         let mut state = self.state.lock();
-        state.recent.add(&changes);
+        state.recent.add(&Arc::new(Commit { changes: changes.clone(), by: by.clone() }));
         match &changes {
             Changes::Everything => state.clear(),
             Changes::Some(changes) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::key::{self, KeyFields, KeyValue, RowKeys, Span};
+use crate::key::{self, KeyFields, RowKeys, Span};
 use crate::op::{self, Cursor, Order, Scan};
 use crate::postgres::RowSecurity;
 use crate::schema::Table;
@@ -30,23 +30,30 @@ pub(crate) struct ReadSet {
 /// A range of one index of one table.
 #[derive(Debug, Clone)]
 pub(crate) struct TableRead {
-    /// The table, in the version of the run.
-    pub table: Arc<Table>,
-    /// The position of the index in [`Table::indexes`].
-    pub index: usize,
+    /// The scan that has read it, with the table in the version of the run. Kept whole to show
+    /// developers what was read, and how it could read less.
+    pub scan: Arc<Scan>,
     /// The range.
     pub span: Span,
-    /// The values of the index's first fields, to show the range to developers.
-    pub eq: Vec<KeyValue>,
-    /// Whether bounds or a limit make the range smaller than `eq`, or would if there were
-    /// more documents.
+    /// Whether bounds or a limit make the range smaller than the values of the scan, or would if
+    /// there were more documents.
     pub cut: bool,
 }
 
 impl TableRead {
+    /// The table.
+    pub(crate) fn table(&self) -> &Table {
+        &self.scan.table
+    }
+
     /// Whether it is the whole table.
     pub(crate) fn is_whole(&self) -> bool {
-        self.eq.is_empty() && !self.cut
+        self.scan.eq.is_empty() && !self.cut
+    }
+
+    /// Whether a row with these keys is in the range.
+    pub(crate) fn has(&self, row: &RowKeys) -> bool {
+        key::row_span(self.scan.index(), row).overlaps(&self.span)
     }
 }
 
@@ -64,7 +71,7 @@ impl ReadSet {
     pub(crate) fn add_policy_reads(&mut self, row_security: &RowSecurity) {
         let mut read: HashSet<&str> = self.tables.iter().map(AsRef::as_ref).collect();
         read.extend(self.points.iter().map(|(table, _)| &**table));
-        read.extend(self.ranges.iter().map(|range| &*range.table.key));
+        read.extend(self.ranges.iter().map(|range| &*range.table().key));
         let names = row_security.policy_reads(read);
         self.tables.extend(names);
     }
@@ -74,7 +81,7 @@ impl ReadSet {
         !self.everything
             && self.tables.iter().all(|table| tables.contains(table))
             && self.points.iter().all(|(table, _)| tables.contains(table))
-            && self.ranges.iter().all(|range| tables.contains(&range.table.key))
+            && self.ranges.iter().all(|range| tables.contains(&range.table().key))
     }
 
     /// Adds a read by id, also if no document was found.
@@ -91,9 +98,8 @@ impl ReadSet {
     /// range. `limited`: the scan has a limit.
     pub(crate) fn scan(&mut self, scan: &Scan, limited: bool) {
         let span = op::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
-        let table = scan.table.clone();
         let cut = scan.lower.is_some() || scan.upper.is_some() || (limited && scan.by.is_none());
-        self.ranges.push(TableRead { table, index: scan.index, span, eq: scan.eq.clone(), cut });
+        self.ranges.push(TableRead { scan: Arc::new(scan.clone()), span, cut });
     }
 
     /// Narrows the last scan, which a limit stopped at this row: later rows cannot have

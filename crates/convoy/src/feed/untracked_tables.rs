@@ -234,7 +234,7 @@ impl TableTracker {
         }
         if !names.is_empty() {
             let changes: Vec<Change> = names.into_iter().map(whole_table).collect();
-            self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Resync);
+            self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Poll);
         }
     }
 }

@@ -290,11 +290,11 @@ async fn handle(
             tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, address), counted));
             Ok(answer)
         }
-        Route::Overview if config.dev && peer.is_some_and(|peer| peer.is_loopback()) => {
-            let overview = serde_json::to_vec(&engine.live().overview());
+        Route::Overview { function } if config.dev && peer.is_some_and(|peer| peer.is_loopback()) => {
+            let overview = serde_json::to_vec(&engine.live().overview(function.as_deref()));
             Ok(success(overview.map_err(|error| Failure::internal("_live", &error))?.into()))
         }
-        Route::Overview => {
+        Route::Overview { .. } => {
             Err(Failure::new(Code::NotFound, "Live queries are listed in development only, and to this machine only."))
         }
     }

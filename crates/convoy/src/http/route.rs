@@ -48,7 +48,10 @@ pub(super) enum Route {
     /// `GET /api/ws`
     Socket,
     /// `GET /api/_live`, in development
-    Overview,
+    Overview {
+        /// The function whose live queries are described with their last runs.
+        function: Option<String>,
+    },
 }
 
 /// The reason that a request has no route.
@@ -75,7 +78,7 @@ impl Route {
     /// Whether a path is one of Convoy's, for any method.
     pub(super) fn is_route(method: &Method, uri: &Uri, config: &Config) -> bool {
         match Route::parse(method, uri, &config.base_path) {
-            Ok(Route::Overview) => config.dev,
+            Ok(Route::Overview { .. }) => config.dev,
             Ok(Route::OpenApi) => config.openapi.is_some(),
             Err(RouteError::Unknown(_)) => false,
             Ok(_) | Err(RouteError::Refused(_) | RouteError::Method { .. }) => true,
@@ -117,7 +120,10 @@ impl Route {
             None if path == "openapi.json" => Ok(Route::OpenApi),
             None if path == "live" => only(method, "POST").map(|()| Route::Live),
             None if path == "ws" => only(method, "GET").map(|()| Route::Socket),
-            None if path == "_live" => only(method, "GET").map(|()| Route::Overview),
+            None if path == "_live" => {
+                only(method, "GET")?;
+                Ok(Route::Overview { function: parameter(uri.query().unwrap_or_default(), "name")? })
+            }
             Some(("live", session)) if !session.contains('/') => {
                 only(method, "POST")?;
                 Ok(Route::UpdateSession { session: session.to_owned() })

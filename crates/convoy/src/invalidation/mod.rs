@@ -6,4 +6,4 @@ mod read_index;
 mod recent_commits;
 
 pub(crate) use read_index::{ReadIndex, ReaderId};
-pub(crate) use recent_commits::{RecentCommits, Sequence};
+pub(crate) use recent_commits::{Missed, RecentCommits, Sequence};

@@ -48,11 +48,11 @@ impl ReadIndex {
             self.everything.push(query);
         }
         for range in &reads.ranges {
-            let entry = self.tables.entry(range.table.physical.clone()).or_insert_with(|| TableIndex {
-                table: range.table.clone(),
-                intervals: range.table.indexes.iter().map(|_| Intervals::default()).collect(),
+            let entry = self.tables.entry(range.table().physical.clone()).or_insert_with(|| TableIndex {
+                table: range.scan.table.clone(),
+                intervals: range.table().indexes.iter().map(|_| Intervals::default()).collect(),
             });
-            entry.intervals[range.index].insert(range.span.clone(), query);
+            entry.intervals[range.scan.index].insert(range.span.clone(), query);
         }
     }
 
@@ -78,10 +78,10 @@ impl ReadIndex {
             remove_id(&mut self.everything, query);
         }
         for range in &reads.ranges {
-            if let Some(entry) = self.tables.get_mut(&range.table.physical) {
-                entry.intervals[range.index].remove(&range.span, query);
+            if let Some(entry) = self.tables.get_mut(&range.table().physical) {
+                entry.intervals[range.scan.index].remove(&range.span, query);
                 if entry.intervals.iter().all(Intervals::is_empty) {
-                    self.tables.remove(&range.table.physical);
+                    self.tables.remove(&range.table().physical);
                 }
             }
         }
@@ -146,19 +146,13 @@ pub(super) fn touches(reads: &ReadSet, change: &Change) -> bool {
     if reads.everything || reads.tables.contains(&change.table) {
         return true;
     }
-    let in_table = |range: &&TableRead| *range.table.physical == *change.table;
+    let in_table = |range: &&TableRead| *range.table().physical == *change.table;
     match &change.kind {
         ChangeKind::Whole => {
             reads.points.iter().any(|(table, _)| *table == change.table) || reads.ranges.iter().any(|r| in_table(&r))
         }
         ChangeKind::Row { id, old, new } => {
-            let in_range = |row: &RowKeys| {
-                reads
-                    .ranges
-                    .iter()
-                    .filter(in_table)
-                    .any(|range| row_span(&range.table.indexes[range.index], row).overlaps(&range.span))
-            };
+            let in_range = |row: &RowKeys| reads.ranges.iter().filter(in_table).any(|range| range.has(row));
             reads.points.contains(&(change.table.clone(), *id))
                 || old.as_ref().is_some_and(in_range)
                 || new.as_ref().is_some_and(in_range)
@@ -170,7 +164,7 @@ pub(super) fn touches(reads: &ReadSet, change: &Change) -> bool {
 mod tests {
     use super::*;
     use crate::key::{KeyFields, KeyValue};
-    use crate::op::scan_span;
+    use crate::op::{Scan, scan_span};
     use crate::schema::Schema;
     use crate::time::Time;
     use proptest::prelude::*;
@@ -209,7 +203,8 @@ mod tests {
                 let mut eq = vec![KeyValue::Text(((b'a' + c) as char).to_string())];
                 eq.extend(n.map(|n| KeyValue::Number(n.to_string())));
                 let span = scan_span(&eq, None, None);
-                reads.ranges.push(TableRead { table: table.clone(), index: 1, span, eq, cut: false });
+                let scan = Scan::of_index(&table, 2, eq);
+                reads.ranges.push(TableRead { scan: Arc::new(scan), span, cut: false });
             }
             reads
         }

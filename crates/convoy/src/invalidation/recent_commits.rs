@@ -5,9 +5,10 @@
 //! been compared. So a change is either in the snapshot or found here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::read_index::touches;
-use crate::change::Changes;
+use crate::change::{Change, Changes, Commit};
 use crate::db::ReadSet;
 
 /// How many changes are kept. A run that outlives them counts as changed.
@@ -19,7 +20,7 @@ pub(crate) type Sequence = u64;
 /// The stream of changes, as far as runs in flight need it.
 #[derive(Debug, Default)]
 pub(crate) struct RecentCommits {
-    recent: VecDeque<(Sequence, Changes)>,
+    recent: VecDeque<(Sequence, Arc<Commit>)>,
     rows: usize,
     /// The sequence number of the next change.
     next: Sequence,
@@ -27,6 +28,24 @@ pub(crate) struct RecentCommits {
     kept_from: Sequence,
     /// The sequence numbers at which the runs in flight began, with their counts.
     in_flight: BTreeMap<Sequence, usize>,
+}
+
+/// A change that a run in flight has missed.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    /// Its sequence number.
+    pub sequence: Sequence,
+    /// The commit; `None` if it is no longer kept.
+    pub commit: Option<Arc<Commit>>,
+    /// The position of the change in its commit.
+    change: usize,
+}
+
+impl Missed {
+    /// The change; `None` if any row may have changed.
+    pub(crate) fn change(&self) -> Option<&Change> {
+        self.commit.as_ref()?.change(self.change)
+    }
 }
 
 impl RecentCommits {
@@ -41,35 +60,37 @@ impl RecentCommits {
         self.next
     }
 
-    /// Adds changes and returns their sequence number.
-    pub(crate) fn add(&mut self, changes: &Changes) -> Sequence {
+    /// Adds a commit and returns its sequence number.
+    pub(crate) fn add(&mut self, commit: &Arc<Commit>) -> Sequence {
         let sequence = self.next;
         self.next += 1;
         if self.in_flight.is_empty() {
             return sequence;
         }
-        self.rows += weight(changes);
-        self.recent.push_back((sequence, changes.clone()));
+        self.rows += weight(commit);
+        self.recent.push_back((sequence, commit.clone()));
         while self.rows > MAX_ROWS
-            && let Some((sequence, changes)) = self.recent.pop_front()
+            && let Some((sequence, commit)) = self.recent.pop_front()
         {
-            self.rows -= weight(&changes);
+            self.rows -= weight(&commit);
             self.kept_from = sequence + 1;
         }
         sequence
     }
 
     /// The first change since a run began that could have changed the rows that it has read.
-    pub(crate) fn first_hit(&self, since: Sequence, reads: &ReadSet) -> Option<Sequence> {
+    pub(crate) fn first_hit(&self, since: Sequence, reads: &ReadSet) -> Option<Missed> {
         if since < self.kept_from {
-            return Some(since);
+            return Some(Missed { sequence: since, commit: None, change: 0 });
         }
         let from = self.recent.partition_point(|(sequence, _)| *sequence < since);
-        let hit = self.recent.range(from..).find(|(_, changes)| match changes {
-            Changes::Everything => true,
-            Changes::Some(changes) => changes.iter().any(|change| touches(reads, change)),
-        });
-        hit.map(|(sequence, _)| *sequence)
+        self.recent.range(from..).find_map(|(sequence, commit)| {
+            let change = match &commit.changes {
+                Changes::Everything => Some(0),
+                Changes::Some(changes) => changes.iter().position(|change| touches(reads, change)),
+            };
+            change.map(|change| Missed { sequence: *sequence, commit: Some(commit.clone()), change })
+        })
     }
 
     /// Ends a run that began at `since`, and drops changes that no other run needs.
@@ -82,15 +103,15 @@ impl RecentCommits {
         }
         let oldest = self.in_flight.keys().next().copied().unwrap_or(self.next);
         while self.recent.front().is_some_and(|(sequence, _)| *sequence < oldest) {
-            if let Some((_, changes)) = self.recent.pop_front() {
-                self.rows -= weight(&changes);
+            if let Some((_, commit)) = self.recent.pop_front() {
+                self.rows -= weight(&commit);
             }
         }
     }
 }
 
-fn weight(changes: &Changes) -> usize {
-    match changes {
+fn weight(commit: &Commit) -> usize {
+    match &commit.changes {
         Changes::Everything => 1,
         Changes::Some(changes) => changes.len(),
     }

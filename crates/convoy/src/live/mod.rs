@@ -1,10 +1,13 @@
 //! Keeps results current: finds the queries that a change concerns, runs each once,
 //! and sends new results to all subscribers.
 
+mod advice;
 mod answer;
+mod cause;
 pub(crate) mod client_messages;
 mod consistency_token;
 mod delta;
+mod describe_cause;
 mod message;
 mod observe_mutation;
 mod preload;
@@ -33,7 +36,7 @@ use uuid::Uuid;
 pub(crate) use answer::{Answer, hash_from_hex, hash_of_result};
 pub(crate) use message::{EndReason, SessionId, SessionMessage};
 pub(crate) use public_result::{Audience, PublicCall};
-pub(crate) use registry::{Counts, QueryInfo, StreamFormat};
+pub(crate) use registry::{Counts, FunctionInfo, QueryInfo, StreamFormat};
 pub(crate) use result_cache::CachedResult;
 pub(crate) use shared::SharedRegistry;
 pub(crate) use stream::{OpenSession, QueryRequest, Stream};
@@ -45,7 +48,7 @@ use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::supervise::Supervisor;
 use consistency_token::Clock;
-use registry::{QueryKey, Registry};
+use registry::{Now, QueryKey, Registry};
 use run_slots::RunSlots;
 
 /// The id of a live query.
@@ -100,6 +103,9 @@ pub(crate) struct Overview {
     /// Functions that returned different results to callers who share them, which is
     /// a defect of the function.
     differing: Vec<String>,
+    /// The runs of each function since its code was loaded, those with the most equal answers
+    /// first.
+    functions: Vec<FunctionInfo>,
     queries: Vec<QueryInfo>,
 }
 
@@ -155,11 +161,19 @@ impl Live {
         self.lock().counts()
     }
 
-    /// Describes all live queries.
-    pub(crate) fn overview(&self) -> Overview {
+    /// Describes all live queries, or those of one function with their last runs.
+    pub(crate) fn overview(&self, function: Option<&str>) -> Overview {
         let differing = self.differing.lock().iter().map(|name| name.to_string()).collect();
+        let schema = self.program.load().as_ref().map(|program| program.schema.clone()).unwrap_or_default();
+        let now = Now { instant: Instant::now(), ms: milliseconds() };
         let registry = self.lock();
-        Overview { sessions: registry.counts().sessions, differing, queries: registry.describe() }
+        let functions = registry.describe_functions(&schema);
+        Overview {
+            sessions: registry.counts().sessions,
+            differing,
+            functions,
+            queries: registry.describe(function, now),
+        }
     }
 
     /// How long a disconnected client should wait before it reconnects, in milliseconds;
@@ -220,7 +234,7 @@ impl Live {
     fn warn_about_full_scan(&self, function: &Arc<str>, reads: &ReadSet) {
         let Some(whole) = reads.ranges.iter().find(|range| range.is_whole()) else { return };
         if self.warned.lock().insert(function.clone()) {
-            let table = &whole.table.name;
+            let table = &whole.table().name;
             tracing::warn!(
                 "`{function}` reads the whole table `{table}`, so it runs again for every change in it; \
                  an index (withIndex) or a limit (take) narrows that"

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 
 use super::answer::{Answer, AnswerStamp};
-use super::registry::{CompletedRun, NextStep, RunTarget, SessionContext, Ticket};
+use super::cause::CauseKind;
+use super::registry::{CompletedRun, EndedRun, NextStep, RunTarget, SessionContext, Ticket};
 use super::share_key::ShareKey;
 use super::{Live, QueryId, milliseconds};
 use crate::db::ReadSet;
@@ -89,7 +90,7 @@ impl Live {
                 // No change announces that the cause is gone, so it is retried by time.
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(MAX_RETRY_DELAY);
-                if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, run)) {
+                if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, run, CauseKind::Retry)) {
                     return;
                 }
                 continue;
@@ -209,7 +210,8 @@ impl Live {
         let answer = Answer::new(&query_key.function, result, stamp, ticket.before.as_deref());
         let transient = answer.is_transient();
         let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect };
-        let next = self.with(|registry| registry.finish(id, ticket, completed, now));
+        let ended = self.with(|registry| registry.finish(id, ticket, completed, now));
+        let next = self.run_ended(&query_key.function, ended);
         if self.dev && ticket.caller.is_some() && next == NextStep::Idle {
             self.audit_sharing(id, ticket);
         }
@@ -229,11 +231,21 @@ impl Live {
         }
     }
 
+    /// Reports the end of a run: the one place that has its cause and whether its answer was equal.
+    fn run_ended(&self, function: &str, EndedRun { next, record }: EndedRun) -> NextStep {
+        if let Some(record) = record {
+            let cause = record.cause.kind().name();
+            tracing::debug!(function, cause, equal = record.equal, took = ?record.took, "a live query ran");
+        }
+        next
+    }
+
     fn finish_auth(&self, id: QueryId, run: QueryRun) -> RunEnd {
         let transient = run.is_transient();
         let (result, reads) = context_of(run);
         let (now, refresh) = (Instant::now(), reads.refresh);
-        let next = self.with(|registry| registry.finish_auth(id, reads, result, self.context_refresh(), now));
+        let ended = self.with(|registry| registry.finish_auth(id, reads, result, self.context_refresh(), now));
+        let next = self.run_ended("createContext", ended);
         RunEnd { next, transient, refresh }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::QueryId;
 use super::registry::Registry;
-use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead};
+use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
 use crate::failpoints::Failpoints;
 use crate::feed::{FeedDemand, FeedUser};
@@ -35,13 +35,12 @@ impl SharedRegistry {
     /// An empty registry that keeps results without subscribers for `retention`.
     pub(crate) fn new(
         retention: Duration,
-        dev: bool,
         pending: Arc<PendingCommits>,
         demand: Arc<FeedDemand>,
         failpoints: Failpoints,
     ) -> SharedRegistry {
         SharedRegistry {
-            registry: Mutex::new(Registry::new(retention, dev, failpoints)),
+            registry: Mutex::new(Registry::new(retention, failpoints)),
             to_run: Mutex::default(),
             runnable: Notify::new(),
             demand,
@@ -96,7 +95,8 @@ impl SharedRegistry {
 
 impl CommitReader for SharedRegistry {
     fn committed(&self, changes: Changes, by: &ChangeSource) {
-        self.with(|registry| registry.changed(&changes, by));
+        let commit = Arc::new(Commit { changes, by: by.clone() });
+        self.with(|registry| registry.changed(&commit));
     }
 }
 

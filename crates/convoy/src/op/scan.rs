@@ -223,6 +223,28 @@ impl Scan {
         self
     }
 
+    /// All documents with these values in the first fields of an index.
+    #[cfg(test)]
+    pub(crate) fn of_index(table: &Arc<Table>, index: usize, eq: Vec<KeyValue>) -> Scan {
+        let (lower, upper, filter, by, limit) = (None, None, None, None, None);
+        Scan { table: table.clone(), index, eq, lower, upper, filter, by, order: Order::Asc, offset: 0, limit }
+    }
+
+    /// Whether both read the same table in the same way, with other values.
+    pub(crate) fn has_same_form(&self, other: &Scan) -> bool {
+        let form = |scan: &Scan| (scan.index, scan.eq.len(), scan.lower.is_some(), scan.upper.is_some(), scan.order);
+        let filters = match (&self.filter, &other.filter) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.has_same_form(other),
+            _ => false,
+        };
+        self.table.key == other.table.key
+            && form(self) == form(other)
+            && self.by == other.by
+            && self.limit.is_some() == other.limit.is_some()
+            && filters
+    }
+
     /// The scanned index.
     pub(crate) fn index(&self) -> &Index {
         &self.table.indexes[self.index]
@@ -252,6 +274,21 @@ impl Scan {
 }
 
 impl Filter {
+    /// Whether both have the same conditions, with other values.
+    fn has_same_form(&self, other: &Filter) -> bool {
+        match (self, other) {
+            (Filter::Equal(one, _), Filter::Equal(other, _))
+            | (Filter::In(one, _), Filter::In(other, _))
+            | (Filter::Above(one, _), Filter::Above(other, _))
+            | (Filter::Below(one, _), Filter::Below(other, _)) => one == other,
+            (Filter::All(one), Filter::All(other)) | (Filter::Any(one), Filter::Any(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.has_same_form(other))
+            }
+            (Filter::Not(one), Filter::Not(other)) => one.has_same_form(other),
+            _ => false,
+        }
+    }
+
     /// The values that all fields of an index must have; `None` if some may have several.
     fn values_of(&self, index: &Index) -> Option<Vec<KeyValue>> {
         let all = match self {

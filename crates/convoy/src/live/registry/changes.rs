@@ -7,10 +7,11 @@ use std::time::Instant;
 use super::query::{Phase, RunTarget};
 use super::session::AuthState;
 use super::{MAX_IDLE_QUERIES, Registry};
-use crate::change::{Change, ChangeKind, ChangeSource, Changes};
+use crate::change::{Change, ChangeKind, Changes, Commit};
 use crate::failpoints::Failpoint;
 use crate::invalidation::ReadIndex;
 use crate::live::QueryId;
+use crate::live::cause::{CauseKind, PendingCause, RunCause};
 use crate::live::message::{EndReason, retry_ms};
 use crate::supervise::Part;
 
@@ -30,23 +31,26 @@ fn new_keys_only(changes: &Changes) -> Changes {
 impl Registry {
     /// Applies a commit. Queued queries include it in their next run; running ones are
     /// compared with it when they finish.
-    pub(crate) fn changed(&mut self, changes: &Changes, by: &ChangeSource) {
-        let sequence = self.recent_commits.add(changes);
+    pub(crate) fn changed(&mut self, commit: &Arc<Commit>) {
+        let sequence = self.recent_commits.add(commit);
+        let changes = &commit.changes;
         self.failpoints.reach(Part::Registry);
         let new_keys_only = self.failpoints.has(Failpoint::NewKeysOnly).then(|| new_keys_only(changes));
         match new_keys_only.as_ref().unwrap_or(changes) {
             Changes::Everything => {
                 let all: Vec<QueryId> = self.queries.keys().copied().collect();
-                all.into_iter().for_each(|id| self.hit(id, sequence, None, by));
+                all.into_iter().for_each(|id| self.hit(id, sequence, || CauseKind::Recovery.into()));
             }
             Changes::Some(changes) => {
                 let mut seen = HashSet::new();
                 let mut hits = HashSet::new();
-                for change in changes.iter() {
+                let misattributes = self.failpoints.has(Failpoint::MisattributeRuns);
+                for (at, change) in changes.iter().enumerate() {
                     self.read_index.hits(change, &mut hits);
                     for id in hits.drain() {
                         if seen.insert(id) {
-                            self.hit(id, sequence, Some(change), by);
+                            let named = if misattributes { changes.len() - 1 } else { at };
+                            self.hit(id, sequence, || PendingCause::Commit(sequence, commit.clone(), named));
                         }
                     }
                 }
@@ -54,7 +58,7 @@ impl Registry {
         }
     }
 
-    fn hit(&mut self, id: QueryId, sequence: u64, change: Option<&Change>, by: &ChangeSource) {
+    fn hit(&mut self, id: QueryId, sequence: u64, cause: impl FnOnce() -> PendingCause) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         if query.subscribers.is_empty() && !query.is_auth() {
             // It has no subscribers, so it is removed instead of run.
@@ -62,8 +66,9 @@ impl Registry {
             return;
         }
         query.first_missing.get_or_insert(sequence);
-        if self.records_causes {
-            query.cause = Some((change.cloned(), by.clone()));
+        // A run in flight is compared with the commit when it ends, by what it has read then.
+        if !matches!(query.phase, Phase::Running { .. }) {
+            query.runs_because(cause());
         }
         if let RunTarget::Auth(session) = query.target
             && let Some(session) = self.sessions.get_mut(&session)
@@ -82,6 +87,9 @@ impl Registry {
     pub(crate) fn reloaded(&mut self) {
         self.generation += 1;
         self.read_index = ReadIndex::default();
+        // Other code has other reads.
+        self.function_runs.clear();
+        self.context_runs = Default::default();
         let sequence = self.recent_commits.next();
         let mut unused = Vec::new();
         for (id, query) in &mut self.queries {
@@ -91,6 +99,8 @@ impl Registry {
                 continue;
             }
             query.first_missing.get_or_insert(sequence);
+            // The reads that an earlier cause names are gone.
+            query.pending_cause = Some(PendingCause::Known(RunCause::Event(CauseKind::Reload)));
             if matches!(query.phase, Phase::Idle) {
                 query.phase = Phase::Queued;
                 self.effects.run.push(*id);
@@ -161,7 +171,7 @@ impl Registry {
             let Some(query) = self.queries.get_mut(&id) else { continue };
             query.due = None;
             let run = query.runs;
-            if self.requeue(id, run) {
+            if self.requeue(id, run, CauseKind::Expired) {
                 self.effects.run.push(id);
             }
         }

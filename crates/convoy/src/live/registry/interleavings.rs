@@ -16,7 +16,7 @@ use shuttle::sync::{Arc as Shared, Mutex};
 use shuttle::thread;
 
 use super::*;
-use crate::change::{Change, ChangeKind, ChangeSource, Changes};
+use crate::change::{Change, ChangeKind, ChangeSource, Changes, Commit};
 use crate::live::answer::AnswerStamp;
 use crate::live::message::{ReportedMutation, SessionMessage};
 
@@ -33,6 +33,11 @@ fn context_of(caller: &str) -> SessionContext {
     SessionContext { identity: Arc::new(identity), fingerprint: Some(caller.to_owned()), expires_at: None }
 }
 
+/// A commit of another writer.
+fn outside(changes: Arc<[Change]>) -> Arc<Commit> {
+    Arc::new(Commit { changes: Changes::Some(changes), by: ChangeSource::Outside })
+}
+
 struct World {
     registry: Mutex<Registry>,
     database: Mutex<HashMap<&'static str, u64>>,
@@ -46,7 +51,7 @@ struct World {
 impl World {
     fn new(failpoints: Failpoints) -> Shared<World> {
         Shared::new(World {
-            registry: Mutex::new(Registry::new(Duration::from_secs(1), false, failpoints)),
+            registry: Mutex::new(Registry::new(Duration::from_secs(1), failpoints)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
             written: Mutex::default(),
@@ -74,7 +79,7 @@ impl World {
     fn write(&self, table: &'static str) {
         *self.database.lock().expect("sound").get_mut(table).expect("a table") += 1;
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
-        self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
+        self.with(|registry| registry.changed(&outside([change].into())));
     }
 
     /// A mutation by the client of a session. Of three commits one is rolled back first.
@@ -95,7 +100,7 @@ impl World {
             self.written.lock().expect("sound").insert(key.to_owned(), *value);
         }
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
-        self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
+        self.with(|registry| registry.changed(&outside([change].into())));
         let reported = ReportedMutation { key: key.to_owned(), result: None };
         self.with(|registry| registry.ack_when_visible(session, reported, None));
     }
@@ -105,7 +110,12 @@ impl World {
         let Some(id) = self.to_run.lock().expect("sound").pop_front() else { return false };
         loop {
             let began = self.now();
-            let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return true };
+            let begin = |registry: &mut Registry| {
+                let ticket = registry.begin(id, began)?;
+                assert_ne!(registry.queries[&id].cause.0.kind(), CauseKind::Unknown, "every run has a cause");
+                Some(ticket)
+            };
+            let Some(ticket) = self.with(begin) else { return true };
             let query_key = match &ticket.target {
                 RunTarget::Query(query_key) => query_key,
                 RunTarget::Auth(_) => {
@@ -126,8 +136,8 @@ impl World {
                 let completed =
                     CompletedRun { reads: ReadSet::default(), answer: Arc::new(answer), share: None, suspect: true };
                 let now = self.now();
-                let next = self.with(|registry| registry.finish(id, &ticket, completed, now));
-                if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, ticket.run)) {
+                let next = self.with(|registry| registry.finish(id, &ticket, completed, now)).next;
+                if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, ticket.run, CauseKind::Retry)) {
                     return true;
                 }
                 continue;
@@ -139,7 +149,7 @@ impl World {
             let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), stamp, None));
             let completed = CompletedRun { reads, answer, share: Some(ShareKey::public()), suspect: false };
             let now = self.now();
-            if self.with(|registry| registry.finish(id, &ticket, completed, now)) == NextStep::Idle {
+            if self.with(|registry| registry.finish(id, &ticket, completed, now)).next == NextStep::Idle {
                 return true;
             }
         }

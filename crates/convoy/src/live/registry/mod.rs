@@ -16,6 +16,7 @@ mod own_mutations;
 mod query;
 mod query_index;
 mod restart;
+mod run_counts;
 mod session;
 mod session_auth;
 mod subscriptions;
@@ -27,7 +28,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub(crate) use describe::QueryInfo;
+pub(super) use describe::Now;
+pub(crate) use describe::{FunctionInfo, QueryInfo};
 pub(super) use query::RunTarget;
 pub(super) use query_index::QueryKey;
 pub(crate) use session::{SessionContext, SessionHandle, StreamFormat};
@@ -36,6 +38,7 @@ pub(super) use subscriptions::{ResolvedRequest, SubscribeRequest};
 
 use super::QueryId;
 use super::answer::Answer;
+use super::cause::{CauseKind, PendingCause, RunCause, RunRecord};
 use super::message::SessionId;
 use super::share_key::ShareKey;
 use crate::change::TablesRead;
@@ -45,6 +48,7 @@ use crate::failpoints::{Failpoint, Failpoints};
 use crate::invalidation::{ReadIndex, RecentCommits};
 use query::{Phase, Query};
 use query_index::QueryIndex;
+use run_counts::FunctionRuns;
 use session::LiveSession;
 
 /// How many results without subscribers are retained, for clients that return.
@@ -80,8 +84,10 @@ pub(super) struct Registry {
     tracked_tables: HashSet<Arc<str>>,
     /// Sessions with acknowledgements that wait for a read of the change log.
     awaiting_feed: HashSet<SessionId>,
-    /// Whether the causes of runs are recorded, for inspection.
-    records_causes: bool,
+    /// The runs of each function since the code was loaded.
+    function_runs: HashMap<Arc<str>, FunctionRuns>,
+    /// The same of `createContext`.
+    context_runs: FunctionRuns,
     failpoints: Failpoints,
     effects: Effects,
     /// Set while an event is applied; still set afterwards if it panicked.
@@ -132,6 +138,22 @@ pub(super) struct CompletedRun {
     pub suspect: bool,
 }
 
+/// The end of a run.
+#[derive(Debug)]
+pub(super) struct EndedRun {
+    /// The step after it.
+    pub next: NextStep,
+    /// Its cause, and whether its answer was equal; `None` if the query was removed meanwhile.
+    pub record: Option<Arc<RunRecord>>,
+}
+
+impl EndedRun {
+    /// The end of a run whose query was removed.
+    fn removed() -> EndedRun {
+        EndedRun { next: NextStep::Idle, record: None }
+    }
+}
+
 /// The step after a run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
@@ -179,9 +201,8 @@ pub(crate) struct Counts {
 
 impl Registry {
     /// An empty registry that keeps results without subscribers for `retention`.
-    /// `records_causes`: the causes of runs are recorded.
-    pub(super) fn new(retention: Duration, records_causes: bool, failpoints: Failpoints) -> Registry {
-        Registry { retention, records_causes, failpoints, ..Registry::default() }
+    pub(super) fn new(retention: Duration, failpoints: Failpoints) -> Registry {
+        Registry { retention, failpoints, ..Registry::default() }
     }
 
     /// Takes the work that follows from the events since the last call.
@@ -219,6 +240,7 @@ impl Registry {
         query.runner = runner;
         query.phase = Phase::Running { since: self.recent_commits.begin(), began: now, generation: self.generation };
         query.runs += 1;
+        query.take_cause();
         if let Some(due) = query.due.take() {
             self.due.remove(&(due, id));
         }
@@ -239,14 +261,19 @@ impl Registry {
 
     /// Ends a run. Its answer is sent unless it equals the last one, also when the query
     /// must run again, so that clients receive updates under constant writes.
-    pub(super) fn finish(&mut self, id: QueryId, ticket: &Ticket, completed: CompletedRun, now: Instant) -> NextStep {
+    pub(super) fn finish(&mut self, id: QueryId, ticket: &Ticket, completed: CompletedRun, now: Instant) -> EndedRun {
         let CompletedRun { reads, answer, share, suspect } = completed;
         let transient = answer.is_transient();
-        let Some(began) = self.end_run(id, reads, transient) else { return NextStep::Idle };
-        let Some(query) = self.queries.get_mut(&id) else { return NextStep::Idle };
-        if query.answer.as_ref().is_none_or(|previous| previous.hash() != answer.hash()) {
+        let Some(began) = self.end_run(id, reads, transient) else { return EndedRun::removed() };
+        let Some(query) = self.queries.get_mut(&id) else { return EndedRun::removed() };
+        let equal = query.answer.as_ref().map(|previous| previous.hash() == answer.hash());
+        if equal != Some(true) {
             query.answer = Some(answer);
             query.answered_at = Some(now);
+        }
+        let record = query.record_run(began, equal, now);
+        if let RunTarget::Query(query_key) = &ticket.target {
+            self.function_runs.entry(query_key.function.clone()).or_default().add(&record);
         }
         let provisional = query.provisional;
         if let Some(share) = share {
@@ -265,11 +292,14 @@ impl Registry {
             false => self.clear_tried(id),
         }
         let all_served = self.deliver(id, began, now);
-        let Some(query) = self.queries.get_mut(&id) else { return NextStep::Idle };
+        let record = Some(record);
+        let Some(query) = self.queries.get_mut(&id) else { return EndedRun { next: NextStep::Idle, record } };
         if !all_served && matches!(query.phase, Phase::Idle) {
             query.phase = Phase::Queued;
+            query.runs_because(CauseKind::Subscribed);
         }
-        if matches!(query.phase, Phase::Queued) { NextStep::RunAgain } else { NextStep::Idle }
+        let next = if matches!(query.phase, Phase::Queued) { NextStep::RunAgain } else { NextStep::Idle };
+        EndedRun { next, record }
     }
 
     /// Records the read set of a run and the changes it missed. Returns when it began;
@@ -277,13 +307,21 @@ impl Registry {
     fn end_run(&mut self, id: QueryId, reads: ReadSet, transient: bool) -> Option<Instant> {
         let query = self.queries.get_mut(&id)?;
         let Phase::Running { since, began, generation } = query.phase else { return None };
-        let missed = match generation == self.generation {
+        let is_current = generation == self.generation;
+        let missed = match is_current {
             true if self.failpoints.has(Failpoint::RegisterAfterRun) => None,
             true => self.recent_commits.first_hit(since, &reads),
-            false => Some(since),
+            false => None,
         };
+        query.pending_cause = match (&missed, is_current, generation) {
+            (Some(missed), ..) => Some(PendingCause::Known(RunCause::of_missed(missed, &reads))),
+            (None, true, _) => None,
+            (None, false, u64::MAX) => Some(CauseKind::Context.into()),
+            (None, false, _) => Some(CauseKind::Reload.into()),
+        };
+        let missed = missed.map(|missed| missed.sequence).or((!is_current).then_some(since));
         // The read set of a transient failure is incomplete, so the old one stays.
-        if generation == self.generation && !transient {
+        if is_current && !transient {
             self.read_index.remove(id, &query.reads);
             self.read_index.insert(id, &reads);
             query.is_tracked = reads.is_within(&self.tracked_tables);
@@ -313,6 +351,7 @@ impl Registry {
             }
         }
         query.phase = Phase::Queued;
+        query.runs_because(CauseKind::Recovery);
     }
 
     /// How many runs of a query have begun; `None` if it was removed.
@@ -334,9 +373,9 @@ impl Registry {
         self.queries.get(&id).is_some_and(|query| query.runs == runs && matches!(query.phase, Phase::Idle))
     }
 
-    /// Queues a query that has been idle since this run and whose answer has expired.
-    /// `false`: it was removed, or it has run since.
-    pub(super) fn requeue(&mut self, id: QueryId, run: u64) -> bool {
+    /// Queues a query that has been idle since this run and whose answer is outdated, which no
+    /// change announces. `false`: it was removed, or it has run since.
+    pub(super) fn requeue(&mut self, id: QueryId, run: u64, cause: CauseKind) -> bool {
         let is_idle = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
         let Some(query) = self.queries.get_mut(&id).filter(is_idle) else { return false };
         if query.subscribers.is_empty() && !query.is_auth() {
@@ -345,6 +384,7 @@ impl Registry {
             return false;
         }
         query.phase = Phase::Queued;
+        query.runs_because(cause);
         true
     }
 

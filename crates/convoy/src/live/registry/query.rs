@@ -11,16 +11,17 @@
 //!                  Queued ◀─────────────────────────┘ finish: its read set changed
 //! ```
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::query_index::QueryKey;
+use super::run_counts::{MAX_HISTORY, RunCounts};
 use super::session::SessionContext;
-use crate::change::{Change, ChangeSource};
 use crate::db::ReadSet;
 use crate::invalidation::Sequence;
 use crate::live::answer::Answer;
+use crate::live::cause::{CauseKind, PendingCause, RunCause, RunRecord};
 use crate::live::message::{ClientQueryId, SessionId};
 use crate::live::share_key::ShareKey;
 
@@ -91,8 +92,16 @@ pub(super) struct Query {
     pub covered_until: Sequence,
     /// The first change that concerns it and is not in the answer.
     pub first_missing: Option<Sequence>,
-    /// The cause of the last run, if causes are recorded.
-    pub cause: Option<(Option<Change>, ChangeSource)>,
+    /// Why the next run is made.
+    pub pending_cause: Option<PendingCause>,
+    /// How many more commits concern it since.
+    pub further_commits: u32,
+    /// Why the run in flight was made, and how many more commits it includes.
+    pub cause: (RunCause, u32),
+    /// The last runs, the newest last.
+    pub history: VecDeque<Arc<RunRecord>>,
+    /// All its runs.
+    pub counts: RunCounts,
     /// When its answer expires.
     pub due: Option<Instant>,
     /// When its last subscriber left.
@@ -101,7 +110,7 @@ pub(super) struct Query {
 
 impl Query {
     /// A query that waits for its first run.
-    pub(super) fn new(target: RunTarget, share: ShareKey, sequence: Sequence) -> Query {
+    pub(super) fn new(target: RunTarget, share: ShareKey, sequence: Sequence, cause: CauseKind) -> Query {
         Query {
             target,
             phase: Phase::Queued,
@@ -120,10 +129,45 @@ impl Query {
             confirmed_at: None,
             covered_until: 0,
             first_missing: Some(sequence),
-            cause: None,
+            pending_cause: Some(cause.into()),
+            further_commits: 0,
+            cause: (RunCause::Event(CauseKind::Unknown), 0),
+            history: VecDeque::new(),
+            counts: RunCounts::default(),
             due: None,
             idle_since: None,
         }
+    }
+
+    /// Notes why its next run is made; of several causes, the first counts.
+    pub(super) fn runs_because(&mut self, cause: impl Into<PendingCause>) {
+        let cause = cause.into();
+        match &self.pending_cause {
+            None => self.pending_cause = Some(cause),
+            Some(_) => self.further_commits += u32::from(matches!(cause, PendingCause::Commit(..))),
+        }
+    }
+
+    /// Takes the cause of the run that begins now.
+    pub(super) fn take_cause(&mut self) {
+        let unknown = || PendingCause::from(CauseKind::Unknown);
+        let cause = self.pending_cause.take().unwrap_or_else(unknown).resolve(&self.reads);
+        self.cause = (cause, std::mem::take(&mut self.further_commits));
+    }
+
+    /// Remembers the run in flight, which ends now. `equal`: whether its answer equals the
+    /// previous one.
+    pub(super) fn record_run(&mut self, began: Instant, equal: Option<bool>, now: Instant) -> Arc<RunRecord> {
+        let unknown = (RunCause::Event(CauseKind::Unknown), 0);
+        let (cause, further) = std::mem::replace(&mut self.cause, unknown);
+        let took = now.saturating_duration_since(began);
+        let record = Arc::new(RunRecord { run: self.runs, cause, further, began, took, equal });
+        if self.history.len() == MAX_HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(record.clone());
+        self.counts.add(&record);
+        record
     }
 
     /// Whether it is the authentication of a session, which has no subscribers.

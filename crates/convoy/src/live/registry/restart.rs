@@ -46,7 +46,7 @@ impl Registry {
             generation: self.generation + 1,
             retention: self.retention,
             tracked_tables: std::mem::take(&mut self.tracked_tables),
-            records_causes: self.records_causes,
+            function_runs: std::mem::take(&mut self.function_runs),
             failpoints: self.failpoints.clone(),
             effects: Effects { wake, ..Effects::default() },
             ..Registry::default()

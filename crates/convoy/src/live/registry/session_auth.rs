@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use super::query::{Phase, Query, RunTarget};
 use super::session::{AUTH_GRACE, AuthState, LiveSession, SessionContext, SessionHandle, StreamFormat};
 use super::subscriptions::ResolvedRequest;
-use super::{NextStep, Registry};
+use super::{EndedRun, NextStep, Registry};
 use crate::db::ReadSet;
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoint;
 use crate::live::QueryId;
+use crate::live::cause::CauseKind;
 use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
 use crate::live::share_key::ShareKey;
 
@@ -57,7 +58,12 @@ impl Registry {
         match session.caller {
             None => session.auth = AuthState::Open,
             Some(_) => {
-                let auth = Query::new(RunTarget::Auth(opened.id), ShareKey::Private, self.recent_commits.next());
+                let auth = Query::new(
+                    RunTarget::Auth(opened.id),
+                    ShareKey::Private,
+                    self.recent_commits.next(),
+                    CauseKind::Subscribed,
+                );
                 session.auth_query = Some(self.add(auth));
             }
         }
@@ -112,15 +118,19 @@ impl Registry {
         result: Result<SessionContext, Failure>,
         refresh_after: Duration,
         now: Instant,
-    ) -> NextStep {
+    ) -> EndedRun {
         let unwatched = self.failpoints.has(Failpoint::ContextUnwatched);
         let reads = if unwatched { ReadSet::default() } else { reads };
         let transient = result.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
-        let Some(began) = self.end_run(id, reads, transient) else { return NextStep::Idle };
-        let Some(query) = self.queries.get(&id) else { return NextStep::Idle };
-        let RunTarget::Auth(of) = query.target else { return NextStep::Idle };
+        let Some(began) = self.end_run(id, reads, transient) else { return EndedRun::removed() };
+        let Some(query) = self.queries.get_mut(&id) else { return EndedRun::removed() };
+        let RunTarget::Auth(of) = query.target else { return EndedRun::removed() };
         let must_rerun = matches!(query.phase, Phase::Queued);
-        let Some(session) = self.sessions.get_mut(&of) else { return NextStep::Idle };
+        let Some(session) = self.sessions.get_mut(&of) else { return EndedRun::removed() };
+        let previous = session.is_identified().then_some(&session.context.identity);
+        let equal = previous.zip(result.as_ref().ok()).map(|(previous, context)| *previous == context.identity);
+        let record = query.record_run(began, equal, now);
+        self.context_runs.add(&record);
         session.refresh_at = Some(now + refresh_after);
         self.effects.wake.push(session.wake.clone());
         let is_valid = |context: &SessionContext| context.expires_at.is_none_or(|expires_at| now < expires_at);
@@ -140,7 +150,7 @@ impl Registry {
             Err(failure) if matches!(session.auth, AuthState::Unknown) => session.auth = AuthState::Refused(failure),
             Err(failure) => session.reject(failure, now),
         }
-        if must_rerun { NextStep::RunAgain } else { NextStep::Idle }
+        EndedRun { next: if must_rerun { NextStep::RunAgain } else { NextStep::Idle }, record: Some(record) }
     }
 
     /// Authenticates a session by a context whose run began at `began`, and moves its
@@ -179,7 +189,7 @@ impl Registry {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.dirty.remove(&client_query);
             }
-            self.attach(id, client_query, now);
+            self.attach(id, client_query, if first { CauseKind::Subscribed } else { CauseKind::Context }, now);
         }
     }
 
@@ -204,6 +214,7 @@ impl Registry {
             Phase::Idle => {
                 query.phase = Phase::Queued;
                 query.first_missing.get_or_insert(sequence);
+                query.runs_because(CauseKind::Context);
                 self.effects.run.push(auth);
             }
             Phase::Queued => {}

@@ -9,6 +9,7 @@ use super::session::{SessionContext, Subscription};
 use crate::failpoints::Failpoint;
 use crate::live::QueryId;
 use crate::live::answer::Hash;
+use crate::live::cause::CauseKind;
 use crate::live::message::{ClientQueryId, SessionId, SessionMessage};
 use crate::live::share_key::ShareKey;
 
@@ -48,7 +49,7 @@ impl Registry {
         self.subscription_count += 1;
         // Before the session is authenticated, its caller is unknown.
         if open.is_identified() {
-            self.attach(session, id, now);
+            self.attach(session, id, CauseKind::Subscribed, now);
         }
     }
 
@@ -66,8 +67,8 @@ impl Registry {
         }
     }
 
-    /// Finds or creates the live query that serves a subscription.
-    pub(super) fn attach(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
+    /// Finds or creates the live query that serves a subscription. `cause`: why it is attached.
+    pub(super) fn attach(&mut self, session: SessionId, id: ClientQueryId, cause: CauseKind, now: Instant) {
         let Some(open) = self.sessions.get(&session) else { return };
         let Some(subscription) = open.subscriptions.get(&id) else { return };
         let identity = open.context.identity.clone();
@@ -76,22 +77,24 @@ impl Registry {
         let query = match (found, shareable) {
             (Some(found), _) => found,
             (None, true) => {
-                self.create(query_key.clone(), ShareKey::expected(&identity, self.query_index.keys(&query_key)))
+                let share = ShareKey::expected(&identity, self.query_index.keys(&query_key));
+                self.create(query_key, share, cause)
             }
-            (None, false) => self.create(query_key, ShareKey::Private),
+            (None, false) => self.create(query_key, ShareKey::Private, cause),
         };
-        self.join(query, session, id, now);
+        self.join(query, (session, id), cause, now);
     }
 
-    fn create(&mut self, query_key: QueryKey, share: ShareKey) -> QueryId {
-        let id = self.add(Query::new(RunTarget::Query(query_key.clone()), share.clone(), self.recent_commits.next()));
+    fn create(&mut self, query_key: QueryKey, share: ShareKey, cause: CauseKind) -> QueryId {
+        let sequence = self.recent_commits.next();
+        let id = self.add(Query::new(RunTarget::Query(query_key.clone()), share.clone(), sequence, cause));
         self.query_index.insert(&query_key, &share, id);
         id
     }
 
     /// Adds a subscription to a live query, and sends its answer at once if it is new
     /// enough.
-    fn join(&mut self, id: QueryId, session: SessionId, client_query: ClientQueryId, now: Instant) {
+    fn join(&mut self, id: QueryId, (session, client_query): Subscriber, cause: CauseKind, now: Instant) {
         let (Some(query), Some(open)) = (self.queries.get_mut(&id), self.sessions.get_mut(&session)) else { return };
         let Some(subscription) = open.subscriptions.get_mut(&client_query) else { return };
         subscription.query = Some(id);
@@ -118,6 +121,7 @@ impl Registry {
         }
         if is_idle {
             query.phase = Phase::Queued;
+            query.runs_because(cause);
             self.effects.run.push(id);
         }
     }
@@ -179,9 +183,9 @@ impl Registry {
                 // The other query may have an older answer, which must not be sent.
                 Some(existing) if is_admitted => {
                     subscription.not_before = subscription.not_before.max(began);
-                    self.join(existing, session, client_query, now);
+                    self.join(existing, (session, client_query), CauseKind::Sharing, now);
                 }
-                _ => self.attach(session, client_query, now),
+                _ => self.attach(session, client_query, CauseKind::Sharing, now),
             }
         }
         if empty {
@@ -216,7 +220,7 @@ impl Registry {
         if leaving.is_empty() {
             return;
         }
-        let other = self.create(query_key, share);
+        let other = self.create(query_key, share, CauseKind::Sharing);
         if let Some(other) = self.queries.get_mut(&other) {
             (other.provisional, other.isolations, other.last_duration) = (provisional, isolations, last_duration);
             // The changes that their present answer lacks are still missing.
@@ -227,7 +231,7 @@ impl Registry {
         for (session, client_query) in leaving {
             let Some(open) = self.sessions.get_mut(&session) else { continue };
             open.dirty.remove(&client_query);
-            self.join(other, session, client_query, now);
+            self.join(other, (session, client_query), CauseKind::Sharing, now);
         }
     }
 

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::change::{Change, ChangeKind, ChangeSource, Changes};
+use crate::change::{Change, ChangeKind, ChangeSource, Changes, Commit};
 use crate::error::{Code, Failure};
 use crate::live::answer::{AnswerStamp, hash_to_hex};
 use crate::live::message::{ReportedMutation, SessionMessage};
 
+mod run_causes;
 mod share_key;
 
 const RETENTION: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        let mut registry = Registry::new(RETENTION, true, Failpoints::default());
+        let mut registry = Registry::new(RETENTION, Failpoints::default());
         registry.set_tracked_tables(["t", "u", "users"].map(Arc::from).into());
         World { registry, now: Instant::now() }
     }
@@ -71,7 +72,7 @@ impl World {
         let completed =
             CompletedRun { reads: reading(reads), answer: Arc::new(answer), share: Some(share), suspect: false };
         let now = self.now();
-        self.registry.finish(id, ticket, completed, now)
+        self.registry.finish(id, ticket, completed, now).next
     }
 
     fn run(&mut self, id: QueryId, answer: &str, reads: &str) -> NextStep {
@@ -81,7 +82,7 @@ impl World {
 
     fn change(&mut self, table: &str) {
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
-        self.registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside);
+        self.registry.changed(&outside([change].into()));
     }
 
     fn admit(
@@ -98,7 +99,7 @@ impl World {
             fingerprint: Some("someone".into()),
             expires_at: expires_at.map(|after| now + after),
         };
-        self.registry.finish_auth(id, reading(reads), Ok(context), Duration::from_secs(60), now)
+        self.registry.finish_auth(id, reading(reads), Ok(context), Duration::from_secs(60), now).next
     }
 
     /// The next frame of a session: answers by id, other messages by kind.
@@ -108,6 +109,11 @@ impl World {
         let answers = frame.messages.iter().filter(|message| !matches!(message, SessionMessage::Session(_)));
         answers.map(shown).collect()
     }
+}
+
+/// A commit of another writer.
+fn outside(changes: Arc<[Change]>) -> Arc<Commit> {
+    Arc::new(Commit { changes: Changes::Some(changes), by: ChangeSource::Outside })
 }
 
 fn mutation(key: &str) -> ReportedMutation {
@@ -466,24 +472,6 @@ fn a_query_that_fails_transiently_does_not_delay_others() {
 }
 
 #[test]
-fn live_queries_report_why_they_ran() {
-    let mut world = World::new();
-    let _client = world.open(None, &["{\"a\":1}"]);
-    let [id] = world.queued()[..] else { panic!("one query") };
-    world.run(id, "1", "t");
-    world.change("t");
-    let [described] = &world.registry.describe()[..] else { panic!("one query") };
-    let json = serde_json::to_value(described).expect("json");
-    assert_eq!(
-        json,
-        serde_json::json!({
-            "function": "f", "args": { "a": 1 }, "reads": ["t: all of it"], "subscribers": 1, "runs": 1,
-            "state": "queued", "sharedBy": [], "lastCause": "t changed, written by someone else"
-        })
-    );
-}
-
-#[test]
 fn an_expired_result_without_subscribers_is_dropped() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
@@ -492,7 +480,7 @@ fn an_expired_result_without_subscribers_is_dropped() {
     world.finish(id, &ticket, "\"noon\"", "t", &[]);
     let now = world.now();
     world.registry.close(client.0, now);
-    assert!(!world.registry.requeue(id, ticket.run), "a query without subscribers is not run");
+    assert!(!world.registry.requeue(id, ticket.run, CauseKind::Retry), "a query without subscribers is not run");
     let back = world.open(None, &["{}"]);
     assert_eq!(world.received(back), Vec::<String>::new());
     assert_eq!(world.queued().len(), 1, "the old answer has expired");
@@ -508,9 +496,9 @@ fn a_requeue_for_an_older_run_is_ignored() {
     world.change("t");
     let second = world.begin(id);
     world.finish(id, &second, "2", "t", &[]);
-    assert!(!world.registry.requeue(id, first.run), "the second run has its own expiry");
-    assert!(world.registry.requeue(id, second.run));
-    assert!(!world.registry.requeue(id, second.run), "once");
+    assert!(!world.registry.requeue(id, first.run, CauseKind::Retry), "the second run has its own expiry");
+    assert!(world.registry.requeue(id, second.run, CauseKind::Retry));
+    assert!(!world.registry.requeue(id, second.run, CauseKind::Retry), "once");
 }
 
 #[test]

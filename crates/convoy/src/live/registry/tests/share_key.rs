@@ -186,7 +186,7 @@ fn rejection_of_an_old_token_does_not_affect_a_new_one() {
     let now = world.now();
     let expired = Err(Failure::new(Code::Unauthorized, "expired"));
     let next = world.registry.finish_auth(auth, reading("users"), expired, Duration::from_secs(60), now);
-    assert_eq!(next, NextStep::RunAgain);
+    assert_eq!(next.next, NextStep::RunAgain);
     assert_eq!(world.received(client), Vec::<String>::new());
 }
 
@@ -252,7 +252,7 @@ fn after_a_failure_the_next_run_is_made_for_another_caller() {
         CompletedRun { reads: ReadSet::default(), answer, share: None, suspect: true },
         now,
     );
-    assert!(world.registry.requeue(id, first.run));
+    assert!(world.registry.requeue(id, first.run, CauseKind::Retry));
     let second = world.begin(id);
     assert_ne!(first.caller, second.caller);
 }
@@ -267,7 +267,10 @@ fn fail_for(world: &mut World, id: QueryId, ticket: &Ticket, suspect: bool) -> N
     let stamp = AnswerStamp { ts: 0, position: "p".into() };
     let answer = Arc::new(Answer::new("f", Err(failure), stamp, None));
     let now = world.now();
-    world.registry.finish(id, ticket, CompletedRun { reads: ReadSet::default(), answer, share: None, suspect }, now)
+    world
+        .registry
+        .finish(id, ticket, CompletedRun { reads: ReadSet::default(), answer, share: None, suspect }, now)
+        .next
 }
 
 /// A session of a user with the role of a guest.
@@ -308,7 +311,7 @@ fn a_failed_first_run_is_sent_only_to_its_caller_and_the_others_run_at_once() {
         assert_eq!(world.received(client), ["1 1"]);
     }
     // The failed caller shares with them once a run has returned the same share key.
-    assert!(world.registry.requeue(id, 1));
+    assert!(world.registry.requeue(id, 1, CauseKind::Retry));
     let ticket = world.begin(id);
     world.finish(id, &ticket, "1", "t", &[("role", Some("\"guest\""))]);
     assert_eq!(world.registry.counts().queries, 1, "it is served by the same query");
@@ -454,7 +457,7 @@ proptest::proptest! {
                 let ticket = world.begin(id);
                 tried.insert(ticket.caller.clone());
                 fail_for(&mut world, id, &ticket, false);
-                world.registry.requeue(id, ticket.run);
+                world.registry.requeue(id, ticket.run, CauseKind::Retry);
             }
             proptest::prop_assert_eq!(tried.len(), distinct);
         }

@@ -1,0 +1,275 @@
+//! What would avoid runs whose answer stays the same: derived from the read that a change has
+//! hit, its conditions and the effect of the change on it. Pure.
+//!
+//! Invariant: a query that follows the advice returns the same documents in the same order.
+
+use serde::Serialize;
+
+use super::cause::{CauseKind, Effect, Hit, HitRead, RunCause};
+use crate::change::ChangeSource;
+use crate::op::{Filter, Order, Scan};
+use crate::schema::{BY_CREATION, FieldPath, Schema, Table};
+
+/// What would avoid the runs that changes to one read cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Advice {
+    /// Why the runs are made, and what to do.
+    pub text: String,
+    /// The line to add to the table in the schema, such as `.index('by_author', ['author'])`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The steps of the query, such as `.withIndex('by_author', (q) => q.eq('author', author))`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+impl Advice {
+    fn text(text: String) -> Advice {
+        Advice { text, schema: None, query: None }
+    }
+}
+
+/// The advice for runs with this cause, whose answers were equal; `None` if it is no change.
+pub(crate) fn advise(cause: &RunCause, schema: &Schema) -> Option<Advice> {
+    let RunCause::Change(hit) = cause else { return None };
+    let table = schema.tables().find(|table| table.key == hit.table);
+    let name = table.map_or(&*hit.table, |table| &table.name);
+    if cause.kind() == CauseKind::Poll {
+        return Some(polled(table.map(|table| &**table), name));
+    }
+    Some(match &hit.read {
+        HitRead::Everything => Advice::text(
+            "The tables that its `raw` reads are unknown, so it runs after every write to any table. Name them: \
+             `raw(…, { tables: ['…'] })`."
+                .to_owned(),
+        ),
+        HitRead::Table => Advice::text(format!(
+            "Its `raw` reads `{name}`, and which rows is unknown, so it runs after every write to the table. \
+             `ctx.db.query('{name}').withIndex(…)` depends on a range of an index only."
+        )),
+        HitRead::Point => left_out(hit, name),
+        HitRead::Range { scan, effect, cut } => match narrower(scan) {
+            Some(advice) => advice,
+            None if *effect == Effect::InPlace => left_out(hit, name),
+            None if scan.eq.is_empty() && !cut => Advice::text(format!(
+                "It reads all of `{name}`, without a condition that the database knows. Put the condition that the \
+                 function checks into `withIndex`, or read fewer documents with `take(n)`."
+            )),
+            None => Advice::text(format!(
+                "It reads more of `{name}` by `{}` than its answer shows. A further field in the index and in \
+                 `withIndex`, a bound, or `take(n)` narrows that.",
+                scan.index().name
+            )),
+        },
+    })
+}
+
+/// Advice for a table that counts as changed at intervals.
+fn polled(table: Option<&Table>, name: &str) -> Advice {
+    match table {
+        Some(table) if !table.managed => Advice {
+            text: format!(
+                "Writes to `{name}` by other programs are not reported, so it counts as changed at intervals. Without \
+                 `.unmanaged()` Convoy adds its triggers, and the query runs only after writes."
+            ),
+            schema: None,
+            query: None,
+        },
+        Some(_) => Advice::text(format!(
+            "`{name}` lacks the triggers that report writes, so it counts as changed at intervals; `convoy check` says \
+             what is missing."
+        )),
+        None => Advice::text(
+            "It reads by `raw` from a table that is not in the schema, which counts as changed at intervals. A table in \
+             the schema has triggers that report writes."
+                .to_owned(),
+        ),
+    }
+}
+
+/// Advice for a document of which only fields have changed that the answer does not show.
+fn left_out(hit: &Hit, name: &str) -> Advice {
+    let writer = match &hit.by {
+        ChangeSource::Function(function) => format!("`{function}` writes"),
+        _ => "Another program writes".to_owned(),
+    };
+    Advice::text(format!(
+        "{writer} fields of documents of `{name}` that the answer does not show; a read depends on the whole document. \
+         Move these fields to a table of their own, which this query does not read."
+    ))
+}
+
+/// A condition of a range: a field, its comparisons in `withIndex`.
+struct Compared<'a> {
+    path: &'a FieldPath,
+    comparisons: Vec<&'static str>,
+}
+
+/// A read of a narrower range of another index with the same answer; `None` if the conditions
+/// and the order of the scan give none.
+fn narrower(scan: &Scan) -> Option<Advice> {
+    let index = scan.index();
+    let (used, rest) = index.fields.split_at(scan.eq.len());
+    let conditions = scan.filter.as_ref().map_or(&[][..], all_of);
+    let mut eq: Vec<&FieldPath> = used.iter().map(|field| &field.path).collect();
+    for condition in conditions {
+        if let Filter::Equal(path @ FieldPath::Stored(_), _) = condition
+            && !eq.contains(&path)
+        {
+            eq.push(path);
+        }
+    }
+    let added = eq.len() - used.len();
+    // The fields that the documents are in the order of, after those with one value.
+    let has_bounds = scan.lower.is_some() || scan.upper.is_some();
+    let sorts = scan.by.is_some() && scan.limit.is_some() && !has_bounds;
+    let order: Vec<&FieldPath> = match &scan.by {
+        Some(field) if sorts => vec![&field.path],
+        Some(_) => Vec::new(),
+        None if index.name == BY_CREATION => Vec::new(),
+        None => rest.iter().map(|field| &field.path).collect(),
+    };
+    let order: Vec<&FieldPath> = order.into_iter().filter(|path| !eq.contains(path)).collect();
+    let bounded = bounded_field(scan, conditions, order.first().copied());
+    let narrows = bounded.as_ref().is_some_and(|field| is_new_bound(scan, field));
+    if added == 0 && !narrows && !sorts {
+        return None;
+    }
+    let mut fields = eq.clone();
+    fields.extend(bounded.iter().map(|field| field.path).filter(|path| order.first() != Some(path)));
+    fields.extend(order);
+    let existing = existing_index(&scan.table, &eq, &fields);
+    let name = existing.clone().unwrap_or_else(|| index_name(&scan.table, &fields));
+    let table = &scan.table.name;
+    let schema = existing.is_none().then(|| {
+        let names: Vec<String> = fields.iter().map(|path| format!("'{}'", path.dotted())).collect();
+        format!(".index('{name}', [{}])", names.join(", "))
+    });
+    let rest = conditions.iter().filter(|condition| !is_used(condition, &eq, bounded.as_ref())).count();
+    let query = steps(scan, &name, (&eq, bounded.as_ref()), sorts);
+    let keeps = match rest {
+        0 => "",
+        _ => " Keep its other conditions in `filter`.",
+    };
+    let reason = match (added > 0 || narrows, sorts) {
+        (true, _) => "only a filter leaves out documents that it has read",
+        (false, _) => "it sorts all of them to take the first",
+    };
+    let what = match scan.eq.is_empty() && !has_bounds {
+        true => format!("all of `{table}`"),
+        false => format!("more of `{table}` by `{}` than it needs", index.name),
+    };
+    let text = format!("It reads {what}: {reason}.{keeps}");
+    Some(Advice { text, schema, query: Some(query) })
+}
+
+/// The conditions that must all hold.
+fn all_of(filter: &Filter) -> &[Filter] {
+    match filter {
+        Filter::All(conditions) => conditions,
+        condition => std::slice::from_ref(condition),
+    }
+}
+
+/// The field of the range after the equal ones, with its comparisons: that of the present
+/// bounds, the one that the documents are in the order of, or, where the order does not change,
+/// one of a filter.
+fn bounded_field<'a>(scan: &'a Scan, conditions: &'a [Filter], sorted: Option<&'a FieldPath>) -> Option<Compared<'a>> {
+    let present = (scan.lower.is_some() || scan.upper.is_some()).then(|| &scan.index().fields[scan.eq.len()].path);
+    let in_filter = || {
+        let paths = conditions.iter().filter_map(|condition| match condition {
+            Filter::Above(path, _) | Filter::Below(path, _) => Some(path),
+            _ => None,
+        });
+        // The range of any other field has another order, unless the query sorts all documents.
+        let sorts_all = scan.by.is_some() && scan.limit.is_none();
+        paths.into_iter().find(|path| sorts_all || **path == FieldPath::CreationTime && sorted.is_none())
+    };
+    let path = present.or(sorted).or_else(in_filter)?;
+    let word = |inclusive: bool, with: &'static str, without: &'static str| if inclusive { with } else { without };
+    let mut comparisons = Vec::new();
+    if present == Some(path) {
+        comparisons.extend(scan.lower.as_ref().map(|bound| word(bound.inclusive, "gte", "gt")));
+        comparisons.extend(scan.upper.as_ref().map(|bound| word(bound.inclusive, "lte", "lt")));
+    }
+    for condition in conditions {
+        let comparison = match condition {
+            Filter::Above(of, bound) if of == path => word(bound.inclusive, "gte", "gt"),
+            Filter::Below(of, bound) if of == path => word(bound.inclusive, "lte", "lt"),
+            _ => continue,
+        };
+        // A range has one bound on each side.
+        if !comparisons.iter().any(|other| other[..1] == comparison[..1]) {
+            comparisons.push(comparison);
+        }
+    }
+    Some(Compared { path, comparisons })
+}
+
+/// Whether the field has a comparison that is no bound of the present range.
+fn is_new_bound(scan: &Scan, field: &Compared<'_>) -> bool {
+    let present = usize::from(scan.lower.is_some()) + usize::from(scan.upper.is_some());
+    let is_present = scan.index().fields.get(scan.eq.len()).is_some_and(|of| of.path == *field.path);
+    field.comparisons.len() > if is_present { present } else { 0 }
+}
+
+/// Whether a condition of the filter is part of the range.
+fn is_used(condition: &Filter, eq: &[&FieldPath], bounded: Option<&Compared<'_>>) -> bool {
+    match condition {
+        Filter::Equal(path, _) => eq.contains(&path),
+        Filter::Above(path, _) | Filter::Below(path, _) => bounded.is_some_and(|field| field.path == path),
+        Filter::In(..) | Filter::All(_) | Filter::Any(_) | Filter::Not(_) => false,
+    }
+}
+
+/// An index with the equal fields first, in any order, and then the others.
+fn existing_index(table: &Table, eq: &[&FieldPath], fields: &[&FieldPath]) -> Option<String> {
+    let fits = table.indexes.iter().find(|index| {
+        let paths: Vec<&FieldPath> = index.fields.iter().map(|field| &field.path).collect();
+        paths.len() == fields.len()
+            && eq.iter().all(|path| paths[..eq.len()].contains(path))
+            && paths[eq.len()..] == fields[eq.len()..]
+    });
+    fits.map(|index| index.name.clone())
+}
+
+/// A name that no index of the table has.
+fn index_name(table: &Table, fields: &[&FieldPath]) -> String {
+    let words: Vec<String> = fields.iter().map(|path| path.dotted().replace('.', "_")).collect();
+    let mut name = format!("by_{}", words.join("_and_").trim_start_matches('_'));
+    while table.index(&name).is_some() {
+        name.push_str("_2");
+    }
+    name
+}
+
+/// The steps of the query, up to the call that runs it. `sorts`: the index has its order.
+fn steps(scan: &Scan, index: &str, (eq, bounded): (&[&FieldPath], Option<&Compared<'_>>), sorts: bool) -> String {
+    // The order of the fields of an existing index may be another.
+    let ordered = scan.table.index(index).map(|(_, index)| &index.fields[..eq.len()]);
+    let paths: Vec<&FieldPath> = match ordered {
+        Some(fields) => fields.iter().map(|field| &field.path).collect(),
+        None => eq.to_vec(),
+    };
+    let mut range: String = paths.iter().map(|path| format!(".eq('{}', {})", path.dotted(), variable(path))).collect();
+    for (path, comparison) in bounded.iter().flat_map(|field| field.comparisons.iter().map(|word| (field.path, word))) {
+        range.push_str(&format!(".{comparison}('{}', {})", path.dotted(), variable(path)));
+    }
+    let with = match range.is_empty() {
+        true => format!(".withIndex('{index}')"),
+        false => format!(".withIndex('{index}', (q) => q{range})"),
+    };
+    let direction = if scan.order == Order::Desc { "desc" } else { "asc" };
+    match &scan.by {
+        Some(field) if !sorts => format!("{with}.order('{direction}', '{}')", field.path.dotted()),
+        _ if scan.order == Order::Desc => format!("{with}.order('desc')"),
+        _ => with,
+    }
+}
+
+/// A variable with the name of a field.
+fn variable(path: &FieldPath) -> String {
+    let dotted = path.dotted();
+    dotted.rsplit('.').next().unwrap_or(&dotted).trim_start_matches('_').to_owned()
+}
