@@ -28,6 +28,7 @@ const LEAVES = [
   'output',
   'schema',
   'supervise',
+  'telemetry',
   'time',
   'value',
   'write_log',
@@ -70,9 +71,17 @@ const PACKAGE: Directions = {
 
 /** Each crate, and the only folders that may use it. */
 const CRATES: Readonly<Record<string, readonly string[]>> = {
-  hyper: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
-  hyper_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
+  // Telemetry is sent by a client, and received by no one else.
+  hyper: ['crates/convoy/src/http/', 'crates/convoy/src/telemetry/otlp.rs', 'crates/convoy-testkit/'],
+  hyper_rustls: ['crates/convoy/src/telemetry/otlp.rs'],
+  hyper_util: ['crates/convoy/src/http/', 'crates/convoy/src/telemetry/otlp.rs', 'crates/convoy-testkit/'],
   http_body_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
+  opentelemetry: ['crates/convoy/src/telemetry/'],
+  opentelemetry_http: ['crates/convoy/src/telemetry/'],
+  opentelemetry_otlp: ['crates/convoy/src/telemetry/'],
+  opentelemetry_prometheus: ['crates/convoy/src/telemetry/'],
+  opentelemetry_sdk: ['crates/convoy/src/telemetry/'],
+  prometheus: ['crates/convoy/src/telemetry/'],
   sqlx: ['crates/convoy/src/postgres/', 'crates/convoy-testkit/'],
   tar: ['crates/convoy/src/transfer/'],
   napi: ['crates/convoy-node/'],
@@ -82,6 +91,7 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
 /** Each npm package, and the only parts that may import it. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
   // Only their types, so that they fit the adapters of all frameworks.
+  '@opentelemetry/api': ['server'],
   '@tanstack/db': ['tanstack-db'],
   '@tanstack/query-core': ['tanstack'],
   // The addons of the platforms.

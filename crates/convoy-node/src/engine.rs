@@ -64,12 +64,14 @@ pub struct LocalCall {
     pub name: String,
     pub input: String,
     pub request: Option<String>,
+    /// The span of the run that calls.
+    pub traceparent: Option<String>,
 }
 
 impl LocalCall {
     /// Makes the call, on `worker` if that is given. Returns the HTTP envelope.
     pub async fn call(self, engine: &Engine, worker: Option<WorkerId>) -> std::result::Result<String, Failure> {
-        let LocalCall { kind, name, input, request } = self;
+        let LocalCall { kind, name, input, request, traceparent } = self;
         let kind = FunctionKind::parse(&kind)
             .ok_or_else(|| Failure::new(Code::InvalidArgs, "The kind of a call is query, mutation or action."))?;
         let call = IncomingCall {
@@ -79,6 +81,7 @@ impl LocalCall {
             caller: Caller::Inside(request.map(Into::into)),
             key: None,
             uncached: false,
+            traceparent,
         };
         let result = match worker {
             Some(worker) => engine.call_at(worker, call).await,
@@ -230,9 +233,10 @@ impl NativeEngine {
         name: String,
         input: String,
         request: Option<String>,
+        traceparent: Option<String>,
     ) -> Result<Object<'env>> {
         let engine = self.shared.engine.clone();
-        promise(env, async move { LocalCall { kind, name, input, request }.call(&engine, None).await })
+        promise(env, async move { LocalCall { kind, name, input, request, traceparent }.call(&engine, None).await })
     }
 
     /// Subscribes to a query. Resolves to a `NativeWatch`.

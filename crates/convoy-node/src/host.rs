@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::promise::{malformed, rejection};
 
-/// `(kind, callId, index, text, request)`.
-pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>)>;
+/// `(kind, callId, index, text, request, traceparent)`.
+pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>, Option<String>)>;
 
 /// A text; a large one as bytes, which are not in V8's heap: V8 ends the process if its
 /// heap is exhausted.
@@ -206,14 +206,14 @@ impl Calls {
             Message::Begin(call) => match self.begin(call) {
                 Some(invocation) => {
                     current(call);
-                    let HostInvocation { work, input, request, .. } = *invocation;
+                    let HostInvocation { work, input, request, traceparent, .. } = *invocation;
                     let (kind, function) = match work {
                         HostTask::Function(function) => (CALL, function),
                         HostTask::Route(route) => (ROUTE, route),
                         HostTask::Context => (CONTEXT, 0),
                     };
                     let request = request.map(|request| request.to_string());
-                    (kind, call as i64, function, Text::A(input.to_string()), request).into()
+                    (kind, call as i64, function, Text::A(input.to_string()), request, traceparent).into()
                 }
                 None => no_op(),
             },
@@ -223,11 +223,11 @@ impl Calls {
                     true => Text::B(results.into_bytes().into()),
                     false => Text::A(results),
                 };
-                (RESULTS, call as i64, batch, results, None).into()
+                (RESULTS, call as i64, batch, results, None, None).into()
             }
             Message::Abandon { call, why } => {
                 current(call);
-                (ABANDON, call as i64, 0, Text::A(why), None).into()
+                (ABANDON, call as i64, 0, Text::A(why), None, None).into()
             }
             Message::Ping => {
                 current(0);
@@ -239,7 +239,7 @@ impl Calls {
 
 /// A delivery without a task.
 fn no_op() -> Delivery {
-    (PING, 0, 0, Text::A(String::new()), None).into()
+    (PING, 0, 0, Text::A(String::new()), None, None).into()
 }
 
 /// One version of the code, in one JavaScript thread.

@@ -56,9 +56,12 @@ impl NativeWorker {
         name: String,
         input: String,
         request: Option<String>,
+        traceparent: Option<String>,
     ) -> Result<Object<'env>> {
         let (shared, id) = (self.shared.clone(), self.id);
-        promise(env, async move { LocalCall { kind, name, input, request }.call(&shared.engine, Some(id)).await })
+        promise(env, async move {
+            LocalCall { kind, name, input, request, traceparent }.call(&shared.engine, Some(id)).await
+        })
     }
 
     /// Executes one batch of a call's operations.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::key::RowKeys;
+use crate::telemetry::{RemoteSpan, Scope};
 
 /// One changed row, or a whole table.
 #[derive(Debug, Clone)]
@@ -42,9 +43,26 @@ pub(crate) struct Commit {
     pub changes: Changes,
     /// Its writer.
     pub by: ChangeSource,
+    /// When and in which trace.
+    pub origin: CommitOrigin,
+}
+
+/// When a commit became known to this process, and the span of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitOrigin {
+    /// When it became known.
+    pub at: Instant,
+    /// Its span, if this process has made it and traces it.
+    pub span: Option<RemoteSpan>,
 }
 
 impl Commit {
+    /// A commit that becomes known now, in the current scope of telemetry.
+    pub(crate) fn new(changes: Changes, by: ChangeSource) -> Commit {
+        let origin = CommitOrigin { at: Instant::now(), span: Scope::current().span.remote() };
+        Commit { changes, by, origin }
+    }
+
     /// The change at this position; `None` if any row may have changed.
     pub(crate) fn change(&self, at: usize) -> Option<&Change> {
         match &self.changes {

@@ -38,7 +38,7 @@ use crate::read_cache::ReadCache;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
-use crate::telemetry::{Metrics, Telemetry};
+use crate::telemetry::{Exporters, Metrics, OtlpError, RemoteSpan, Telemetry};
 use crate::write_log::WriteLog;
 pub use migration::{apply_migration, plan_migration};
 use readiness::Readiness;
@@ -83,6 +83,9 @@ pub struct Engine {
     static_files: Option<Arc<StaticFiles>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// The export of telemetry, which ends last.
+    stop_exports: CancellationToken,
+    exports: TaskTracker,
     /// Set once the engine has closed.
     closed: OnceCell<()>,
 }
@@ -102,6 +105,9 @@ pub enum OpenError {
     /// The description of a schema is malformed.
     #[error("Malformed description of a schema: {0}.")]
     Description(#[source] serde_json::Error),
+    /// Telemetry cannot be exported.
+    #[error(transparent)]
+    Telemetry(#[from] OtlpError),
     /// The metrics cannot be served.
     #[error("Metrics cannot be served at {address}: {cause}; choose another port in `telemetry.prometheus`.")]
     Metrics {
@@ -147,7 +153,8 @@ impl OpenError {
                         .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
             }
-            OpenError::Metrics { .. }
+            OpenError::Telemetry(_)
+            | OpenError::Metrics { .. }
             | OpenError::Schema(_)
             | OpenError::Routes(_)
             | OpenError::Description(_)
@@ -185,7 +192,7 @@ impl Engine {
     /// Connects, creates the `_convoy` schema, and starts the change feed.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
         let static_files = StaticFiles::of(&config).await?.map(Arc::new);
-        let telemetry = Telemetry::new(&config.telemetry);
+        let (telemetry, exporters) = Telemetry::new(&config.telemetry)?;
         let tasks = TaskTracker::new();
         let endpoint = metrics_endpoint(&config, &telemetry, &tasks).await?;
         let (postgres, empty_schema) = open_database(&config, &telemetry.metrics).await?;
@@ -207,7 +214,7 @@ impl Engine {
         let sink = Arc::new(ChangeSinks(vec![read_cache.clone(), registry.clone()]));
         let supervisor = Supervisor::new(sink.clone(), health.clone(), failpoints.clone());
         let log = Arc::new(WriteLog::new(vec![read_cache.clone(), registry.clone(), peers.clone()]));
-        let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
+        let writes = Writes { log, pending, in_doubt: in_doubt.clone(), metrics: telemetry.metrics.clone() };
         let dispatcher = Dispatcher::new(
             postgres.clone(),
             &config,
@@ -224,6 +231,8 @@ impl Engine {
             node,
             read_now: read_now.clone(),
             supervisor: supervisor.clone(),
+            metrics: telemetry.metrics.clone(),
+            tracer: telemetry.tracer.clone(),
         };
         let live = Arc::new(Live::new(parts, &config));
         let stop = CancellationToken::new();
@@ -239,6 +248,7 @@ impl Engine {
             check_schema,
             health: health.clone(),
             supervisor: supervisor.clone(),
+            metrics: telemetry.metrics.clone(),
         };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
         let engine = Engine {
@@ -261,16 +271,18 @@ impl Engine {
             static_files,
             stop,
             tasks,
+            stop_exports: CancellationToken::new(),
+            exports: TaskTracker::new(),
             closed: OnceCell::new(),
         };
-        engine.spawn_tasks(&supervisor, endpoint);
+        engine.spawn_tasks(&supervisor, endpoint, exporters);
         let engine = Arc::new(engine);
         engine.observe_gauges();
         Ok(engine)
     }
 
     /// Spawns the long-lived tasks, except those of the feed.
-    fn spawn_tasks(&self, supervisor: &Supervisor, endpoint: Option<MetricsEndpoint>) {
+    fn spawn_tasks(&self, supervisor: &Supervisor, endpoint: Option<MetricsEndpoint>, exporters: Option<Exporters>) {
         let Engine { config, postgres, live, health, program, stop, tasks, .. } = self;
         let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
@@ -288,6 +300,11 @@ impl Engine {
         if let Some(endpoint) = endpoint {
             let (keeper, until) = (supervisor.clone(), stop.clone());
             tasks.spawn(async move { keeper.keep(Part::Metrics, &until, || endpoint.run(&until)).await });
+        }
+        if let Some(exporters) = exporters {
+            // Not with the others: it sends what these have recorded until they end.
+            let (keeper, until) = (supervisor.clone(), self.stop_exports.clone());
+            self.exports.spawn(async move { keeper.keep(Part::Telemetry, &until, || exporters.run(&until)).await });
         }
     }
 
@@ -353,7 +370,10 @@ impl Engine {
 
     /// Makes one call.
     pub async fn call(&self, call: IncomingCall<'_>) -> Result<Answer, Failure> {
-        self.recorded(call.kind, call.name, self.call_observed(call, None)).await
+        let caller = call.traceparent.as_deref().and_then(RemoteSpan::parse);
+        let recorded = self.record_call(call.kind, call.name, caller);
+        let result = recorded.scope().run(self.call_observed(call, None)).await;
+        recorded.end(result)
     }
 
     /// Makes a call of a client; `observer` follows the commit of a mutation.
@@ -386,7 +406,10 @@ impl Engine {
         let program = current.or_else(|| self.replaced_at(worker));
         let program =
             program.ok_or_else(|| Failure::new(Code::Unavailable, "The caller's worker is shutting down."))?;
-        self.recorded(call.kind, call.name, self.dispatcher.call(Arc::new(program), call, None)).await
+        let caller = call.traceparent.as_deref().and_then(RemoteSpan::parse);
+        let recorded = self.record_call(call.kind, call.name, caller);
+        let result = recorded.scope().run(self.dispatcher.call(Arc::new(program), call, None)).await;
+        recorded.end(result)
     }
 
     /// A replaced program that still has calls in this worker.
@@ -459,6 +482,9 @@ impl Engine {
             );
         }
         self.postgres.close().await;
+        self.stop_exports.cancel();
+        self.exports.close();
+        self.exports.wait().await;
         self.router.store(None);
         if let Some(program) = self.program.swap(None) {
             program.host.retire();

@@ -56,7 +56,7 @@ pub use http::{
 };
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
-pub use telemetry::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
+pub use telemetry::{Otlp, OtlpError, OtlpProtocol, PrometheusAddress, TelemetryOptions};
 pub use transfer::{
     ExportOptions, ExportReport, Import, ImportOptions, ImportReport, Scan, Step, Tools, ToolsOptions, TransferError,
     Verdict,

@@ -149,7 +149,7 @@ impl ReadCache {
     /// Drops all answers, also those being read, since a program with this schema was loaded.
     pub(crate) fn reloaded(&self, schema: Arc<Schema>) {
         let mut state = self.state.lock();
-        let commit = Commit { changes: Changes::Everything, by: ChangeSource::Resync };
+        let commit = Commit::new(Changes::Everything, ChangeSource::Resync);
         state.recent.add(&Arc::new(commit));
         state.clear();
         // The read sets of mutations in progress are of the schema before.
@@ -313,7 +313,7 @@ impl CommitReader for ReadCache {
             return;
         }
         let mut state = self.state.lock();
-        state.recent.add(&Arc::new(Commit { changes: changes.clone(), by: by.clone() }));
+        state.recent.add(&Arc::new(Commit::new(changes.clone(), by.clone())));
         match &changes {
             Changes::Everything => state.clear(),
             Changes::Some(changes) => {

@@ -50,6 +50,8 @@ pub enum Part {
     Accept,
     /// Serves the metrics.
     Metrics,
+    /// Exports telemetry.
+    Telemetry,
     /// Runs one live query.
     LiveQuery,
     /// Writes the batched inserts of one table.
@@ -78,6 +80,7 @@ impl Part {
             Part::Functions => "running functions",
             Part::Accept => "accepting connections",
             Part::Metrics => "serving metrics",
+            Part::Telemetry => "exporting telemetry",
             Part::LiveQuery => "running a live query",
             Part::InsertBatching => "an insert batch",
             Part::SerialQueue => "a serial queue",
@@ -100,7 +103,8 @@ impl Part {
             | Part::SerialQueue
             | Part::WorkerWatch
             | Part::LostCalls
-            | Part::Metrics => false,
+            | Part::Metrics
+            | Part::Telemetry => false,
         }
     }
 }

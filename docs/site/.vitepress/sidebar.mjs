@@ -109,6 +109,7 @@ export const sidebar = [
       { text: 'Live queries', link: '/internals/live-queries' },
       { text: 'Connections', link: '/internals/connections' },
       { text: 'Ordering', link: '/internals/ordering' },
+      { text: 'Telemetry', link: '/internals/telemetry' },
       { text: 'JavaScript', link: '/internals/javascript' },
       { text: 'Glossary', link: '/internals/glossary' },
     ],

@@ -188,11 +188,11 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   }
 
   answer(callId: number, batch: number, results: unknown): void {
-    this.#deliver?.(DELIVERY.results, callId, batch, JSON.stringify(results), null);
+    this.#deliver?.(DELIVERY.results, callId, batch, JSON.stringify(results), null, null);
   }
 
   abandon(callId: number, reason: unknown): void {
-    this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null);
+    this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null, null);
   }
 
   respond(callId: number, ok: boolean, text: string, metadata: string | null): void {
@@ -240,7 +240,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   #start(kind: number, index: number, input: string, request: string | null): Promise<Response> {
     const callId = this.#nextCall++;
     const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
-    this.#deliver?.(kind, callId, index, input, request);
+    this.#deliver?.(kind, callId, index, input, request, null);
     return response;
   }
 

@@ -13,6 +13,7 @@ use super::route_exchange::RouteCall;
 use super::scope::CallScope;
 use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, HostInvocation};
 use crate::error::{Code, Failure};
+use crate::telemetry::{RemoteSpan, Span, SpanKind};
 
 /// A started run. If it is dropped before its function has ended, it is abandoned in
 /// the host.
@@ -24,13 +25,20 @@ pub(super) struct Call {
     /// Of a route, whose deadline is for the start of its response.
     route: Option<RouteCall>,
     over: bool,
+    span: Span,
 }
 
 impl Call {
     /// Starts a function.
     pub(super) fn start(scope: &CallScope) -> Call {
-        let CallScope { dispatcher, program, request, deadline } = scope;
+        let CallScope { dispatcher, program, request, deadline, telemetry } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
+        let mut span = telemetry.span.child(SpanKind::Internal, "run");
+        if span.is_some() {
+            span.name(format!("run {}", request.function.name));
+            span.set("convoy.function", request.function.name.clone());
+            span.set("convoy.run.id", id.0 as i64);
+        }
         let route = request.route.clone();
         let (link, messages) = CallLink::new(route.as_ref());
         let invocation = HostInvocation {
@@ -39,11 +47,12 @@ impl Call {
             function: request.function.name.clone(),
             input: request.input.clone(),
             request: request.caller.clone(),
+            traceparent: span.at().remote().map(RemoteSpan::to_traceparent),
         };
         let host = program.host.clone();
         // Dropping the link of a call that was not started ends the call: its host has exited.
         drop(host.start(invocation, link));
-        Call { id, host, messages, deadline: *deadline, route, over: false }
+        Call { id, host, messages, deadline: *deadline, route, over: false, span }
     }
 
     /// The next message of the function; `None` if its host has exited, and then the
@@ -58,6 +67,11 @@ impl Call {
         Ok(message)
     }
 
+    /// The span of the run.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Sends the answers to one batch.
     pub(super) fn answer(&self, batch: u32, results: String) {
         self.host.results(self.id, batch, results);
@@ -65,6 +79,7 @@ impl Call {
 
     /// Abandons the run, unless it has ended.
     pub(super) fn abandon(&mut self, why: Failure) {
+        self.span.fail(why.code.as_str());
         if !std::mem::replace(&mut self.over, true) {
             self.host.abandon(self.id, &why);
         }

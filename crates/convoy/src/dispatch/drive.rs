@@ -72,7 +72,8 @@ pub(super) async fn drive<S: Strategy>(
     scope: &CallScope,
     strategy: &mut S,
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
-    let ended = answer_all(call, scope, strategy).await;
+    let telemetry = scope.telemetry.within(call.span());
+    let ended = telemetry.run(answer_all(call, scope, strategy)).await;
     if let Err(stop) = &ended {
         call.abandon(stop.abandon_reason());
     }

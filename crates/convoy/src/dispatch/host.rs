@@ -111,6 +111,8 @@ pub struct HostInvocation {
     pub input: Arc<str>,
     /// The caller's request, JSON text; only if the program has a context, and for routes.
     pub request: Option<Arc<str>>,
+    /// The span of the run, as a `traceparent`; only if traces are recorded.
+    pub traceparent: Option<String>,
 }
 
 /// A task of a host.

@@ -58,6 +58,7 @@ use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
 use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
+use crate::telemetry::Metrics;
 use crate::write_log::WriteLog;
 
 /// One call: a function with its input and its caller.
@@ -110,6 +111,8 @@ pub struct IncomingCall<'a> {
     /// No read may come from memory: the caller may have seen later changes, on another
     /// server.
     pub uncached: bool,
+    /// The span of the run that calls, of this process, as a `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// A request for a route.
@@ -162,6 +165,8 @@ pub(crate) struct Writes {
     pub pending: Arc<PendingCommits>,
     /// The commits in doubt.
     pub in_doubt: InDoubtCommits,
+    /// Records them.
+    pub metrics: Metrics,
 }
 
 /// Runs functions. Cheap to clone.
@@ -206,9 +211,9 @@ impl Dispatcher {
         supervisor: Supervisor,
         check_schema: Arc<Notify>,
     ) -> Dispatcher {
-        let Writes { log, pending, in_doubt } = writes;
+        let Writes { log, pending, in_doubt, metrics } = writes;
         let failpoints = config.failpoints.clone();
-        let committer = Committer::new(postgres.clone(), pending, in_doubt, log, failpoints.clone());
+        let committer = Committer::new(postgres.clone(), pending, in_doubt, log, failpoints.clone(), metrics);
         Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
@@ -240,7 +245,7 @@ impl Dispatcher {
         call: IncomingCall<'_>,
         observer: Option<Arc<dyn CommitObserver>>,
     ) -> Result<Answer, Failure> {
-        let IncomingCall { kind, name, input, caller, key, uncached } = call;
+        let IncomingCall { kind, name, input, caller, key, uncached, traceparent: _ } = call;
         let function = caller.find(&program, kind, name)?;
         crate::value::check(&input)?;
         let key = key.filter(|_| function.keeps_keys());

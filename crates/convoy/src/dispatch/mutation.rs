@@ -17,7 +17,7 @@ use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, seri
 use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
-use crate::telemetry::CallRecord;
+use crate::telemetry::Scope;
 
 /// A call is retried after conflicts for at least this long, even past `limits.retries`.
 const MIN_RETRY_TIME: Duration = Duration::from_secs(1);
@@ -44,8 +44,9 @@ impl Dispatcher {
             (None, FunctionKind::Action) => limits.action_time(),
             (None, _) => limits.mutation_time(),
         };
-        let scope = CallScope { dispatcher: self.clone(), program, request, deadline: Instant::now() + limit };
-        let record = CallRecord::current();
+        let telemetry = Scope::current();
+        let deadline = Instant::now() + limit;
+        let scope = CallScope { dispatcher: self.clone(), program, request, deadline, telemetry: telemetry.clone() };
         let end_exchange = scope.request.route.as_ref().map(RouteCall::end_on_drop);
         self.inner.mutations.spawn(async move {
             let function = scope.function().clone();
@@ -55,14 +56,14 @@ impl Dispatcher {
                     false => run_non_transactional(&scope).await,
                 }
             };
-            let result = record.scope(running).await;
+            let result = telemetry.clone().run(running).await;
             drop(end_exchange);
             let result = result.map_err(|failure| match &scope.request.route {
                 Some(route) => name_route_limit(&function, route.time, failure),
                 None => scope.dispatcher.name_limit(&function, failure),
             });
             // Here, because the caller may have disconnected.
-            record.end(&result);
+            telemetry.call.end(&result);
             if let Some(observer) = &scope.request.observer {
                 observer.ended(&result);
             }
@@ -113,7 +114,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
                     scope.quarantine();
                 }
                 lost_hosts += 1;
-                CallRecord::current().retry("lost_worker");
+                scope.telemetry.call.retry("lost_worker");
                 continue;
             }
             Attempt::HostGone => return Err(host_gone()),
@@ -128,7 +129,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             return Err(error.to_failure(&scope.function().name));
         }
         conflicts += 1;
-        CallRecord::current().retry("conflict");
+        scope.telemetry.call.retry("conflict");
         // Exponential backoff with full jitter, so that the same calls do not conflict again.
         let max = 5u64 << conflicts.min(4);
         let pause = Duration::from_millis(rand::rng().random_range(0..=max));

@@ -331,10 +331,7 @@ impl Program {
 
     /// Looks up a function for this process, internal functions included.
     pub(crate) fn any(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
-        match self.functions.get(name) {
-            Some(function) if function.kind == kind => Ok(function.clone()),
-            _ => Err(self.explained(kind, name)),
-        }
+        self.find(kind, name).cloned().ok_or_else(|| self.explained(kind, name))
     }
 
     /// Looks up a function for a network client. Unknown, internal and wrong-kind names get
@@ -347,10 +344,9 @@ impl Program {
         }
     }
 
-    /// What records the calls of this name, if it is that of a function.
-    pub(crate) fn metrics_of(&self, kind: FunctionKind, name: &str) -> Option<&FunctionMetrics> {
-        let function = self.functions.get(name).filter(|function| function.kind == kind)?;
-        Some(&function.metrics)
+    /// The function of this name and kind, internal or not.
+    pub(crate) fn find(&self, kind: FunctionKind, name: &str) -> Option<&Arc<Function>> {
+        self.functions.get(name).filter(|function| function.kind == kind)
     }
 
     /// How a query answers GET; `None` for all names that a client cannot call by GET.

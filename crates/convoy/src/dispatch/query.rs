@@ -13,6 +13,7 @@ use super::strategy::snapshot::Snapshot;
 use super::{Dispatcher, FunctionCall, Program};
 use crate::db::{Budget, Executor, ReadSet, TxCache};
 use crate::error::{Code, Failure};
+use crate::telemetry::Scope;
 
 /// A finished run of a query.
 pub(crate) struct QueryRun {
@@ -75,8 +76,13 @@ impl Dispatcher {
     /// Runs a query, again if it needs a snapshot or has lost its host.
     pub(crate) async fn query(&self, program: &Arc<Program>, request: &FunctionCall) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
-        let mut scope =
-            CallScope { dispatcher: self.clone(), program: program.clone(), request: request.clone(), deadline };
+        let mut scope = CallScope {
+            dispatcher: self.clone(),
+            program: program.clone(),
+            request: request.clone(),
+            deadline,
+            telemetry: Scope::current(),
+        };
         let mut retries = Retries::default();
         loop {
             // Reads may be cached only within one snapshot.

@@ -14,6 +14,7 @@ use crate::error::{Code, Failure};
 use crate::output;
 use crate::postgres::DbError;
 use crate::sql::layout;
+use crate::telemetry::Scope;
 
 /// A function call with its program and deadline.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(super) struct CallScope {
     pub program: Arc<Program>,
     pub request: FunctionCall,
     pub deadline: Instant,
+    /// What its spans belong to.
+    pub telemetry: Scope,
 }
 
 impl CallScope {
@@ -76,7 +79,14 @@ impl CallScope {
     pub(super) fn unit(&self) -> Unit<'static> {
         let by = ChangeSource::Function(self.function().name.clone());
         let observers = self.observer().into_iter().collect();
-        Unit { by, responses: Vec::new(), deadline: self.operation_deadline(), part: None, observers }
+        Unit {
+            by,
+            responses: Vec::new(),
+            deadline: self.operation_deadline(),
+            part: None,
+            observers,
+            telemetry: vec![self.telemetry.span.clone()],
+        }
     }
 
     /// The reason to stop a run after a database error.

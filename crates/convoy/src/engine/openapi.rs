@@ -19,8 +19,15 @@ impl Engine {
             let input = serde_json::json!({ "basePath": self.config.base_path, "options": options.0 }).to_string();
             // Without a caller, so that no context is made.
             let caller = Caller::Inside(Some(r#"{"context":{}}"#.into()));
-            let call =
-                IncomingCall { kind: FunctionKind::Query, name: FUNCTION, input, caller, key: None, uncached: false };
+            let call = IncomingCall {
+                kind: FunctionKind::Query,
+                name: FUNCTION,
+                input,
+                caller,
+                key: None,
+                uncached: false,
+                traceparent: None,
+            };
             let Answer { result, .. } = self.dispatcher.call(program.clone(), call, None).await?;
             Ok(OpenApiDocument { hash: hash_of_result(&result), text: result })
         });

@@ -92,7 +92,9 @@ impl Engine {
         };
         self.expect_open()?;
         let call = PublicCall { name, input, caller: caller(false), anonymous: anonymous() };
-        let (data, audience) = self.recorded(FunctionKind::Query, name, self.live.run_public(call)).await?;
+        let recorded = self.record_call(FunctionKind::Query, name, None);
+        let result = recorded.scope().run(self.live.run_public(call)).await;
+        let (data, audience) = recorded.end(result)?;
         let caching = match audience {
             Audience::Everyone => Caching::Public(max_age),
             Audience::Caller(reason) => {
@@ -116,7 +118,9 @@ impl Engine {
 
     /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
-        self.recorded(call.kind, call.name, self.answer_call(call)).await
+        let recorded = self.record_call(call.kind, call.name, None);
+        let result = recorded.scope().run(self.answer_call(call)).await;
+        recorded.end(result)
     }
 
     async fn answer_call(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
@@ -136,7 +140,8 @@ impl Engine {
         let observer = mutation.and_then(|(session, key)| self.live.observe_mutation(session, key.as_str(), name));
         let session = session.filter(|_| observer.is_some());
         let uncached = position.is_some_and(|position| !self.live.is_own_position(position));
-        let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key, uncached };
+        let call =
+            IncomingCall { kind, name, input, caller: Caller::Network(caller), key, uncached, traceparent: None };
         let Answer { result, replayed } = self.call_observed(call, observer).await?;
         let hash = (kind == FunctionKind::Query).then(|| hash_of_result(&result));
         Ok(RemoteAnswer { result, position: self.live.position(), replayed, session, hash })

@@ -8,11 +8,16 @@ use tokio_util::task::TaskTracker;
 use super::{Engine, OpenError};
 use crate::config::Config;
 use crate::dispatch::FunctionKind;
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::http::MetricsEndpoint;
-use crate::live::Counts;
+use crate::live::{Counts, SessionId, SessionMessage};
 use crate::output;
-use crate::telemetry::{CallRecord, Gauges, Metrics, Telemetry};
+use crate::telemetry::{
+    CallRecord, Gauges, Metrics, RemoteSpan, Scope, Span, SpanKind, Stage, Telemetry, Tracer, UNKNOWN,
+};
+
+/// How many digits of a session's id are recorded, of 32.
+const SESSION_DIGITS: usize = 12;
 
 /// Listens for Prometheus, if it is configured.
 pub(super) async fn metrics_endpoint(
@@ -25,6 +30,32 @@ pub(super) async fn metrics_endpoint(
     };
     let bound = MetricsEndpoint::bind((&address.host, address.port), metrics.clone(), tasks.clone()).await;
     bound.map(Some).map_err(|cause| OpenError::Metrics { address: format!("{}:{}", address.host, address.port), cause })
+}
+
+/// A call that is recorded.
+#[derive(Default)]
+pub(super) struct RecordedCall {
+    record: CallRecord,
+    span: Span,
+}
+
+impl RecordedCall {
+    /// What the work of the call belongs to.
+    pub(super) fn scope(&self) -> Scope {
+        Scope { call: self.record.clone(), span: self.span.at() }
+    }
+
+    /// Records its end.
+    pub(super) fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.record.end(&result);
+        if let Err(failure) = &result {
+            self.span.set("convoy.code", failure.code.as_str());
+            if failure.http_status() >= 500 || failure.code == Code::Conflict {
+                self.span.fail(failure.code.as_str());
+            }
+        }
+        result
+    }
 }
 
 impl Engine {
@@ -43,23 +74,58 @@ impl Engine {
         &self.telemetry.metrics
     }
 
-    /// Makes a call, and records it.
-    pub(super) async fn recorded<T>(
-        &self,
-        kind: FunctionKind,
-        name: &str,
-        calling: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        if !self.telemetry.metrics.is_on() {
-            return calling.await;
+    /// The tracer of this engine.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.telemetry.tracer
+    }
+
+    /// Begins to record a call. `caller` is the span of a run of this process that calls.
+    pub(super) fn record_call(&self, kind: FunctionKind, name: &str, caller: Option<RemoteSpan>) -> RecordedCall {
+        let Telemetry { metrics, tracer, .. } = &self.telemetry;
+        if !metrics.is_on() && !tracer.is_on() {
+            return RecordedCall::default();
         }
         let program = self.program.load_full();
-        let function = program.as_ref().and_then(|program| program.metrics_of(kind, name)).cloned();
-        let function = function.unwrap_or_else(|| self.telemetry.metrics.unknown_function(kind.as_str()));
-        let record = CallRecord::begin(function);
-        let result = record.scope(calling).await;
-        record.end(&result);
-        result
+        let function = program.as_ref().and_then(|program| program.find(kind, name));
+        let record = match function {
+            Some(function) => CallRecord::begin(function.metrics.clone()),
+            None => CallRecord::begin(metrics.unknown_function(kind.as_str())),
+        };
+        // A call of this process begins a trace.
+        let above = Scope::current();
+        let mut span = match above.span.is_some() {
+            true => above.span.child(SpanKind::Internal, "call"),
+            false => tracer.caused(SpanKind::Internal, "call", caller),
+        };
+        if span.is_some() {
+            let label = function.map_or_else(|| UNKNOWN.into(), |function| function.name.clone());
+            span.name(format!("{} {label}", kind.as_str()));
+            span.set("convoy.function", label);
+            span.set("convoy.kind", kind.as_str());
+        }
+        RecordedCall { record, span }
+    }
+
+    /// Records a frame that is passed to the connection of its session.
+    pub(crate) fn record_frame(&self, session: SessionId, messages: &[SessionMessage], bytes: usize) {
+        let Telemetry { metrics, tracer, .. } = &self.telemetry;
+        metrics.frame(bytes);
+        if !metrics.is_on() && !tracer.is_on() {
+            return;
+        }
+        for message in messages {
+            let SessionMessage::Answer { answer, .. } = message else { continue };
+            let origin = answer.origin();
+            if let Some(committed_at) = origin.committed_at {
+                metrics.feed_lag(Stage::Frame, committed_at.elapsed());
+            }
+            if let Some(run) = origin.of_frame() {
+                let mut span = tracer.caused(SpanKind::Producer, "frame", Some(run));
+                // A part of the id: the whole would let others update a session without a context.
+                span.set("convoy.session.id", session.to_string().chars().take(SESSION_DIGITS).collect::<String>());
+                span.set("convoy.frame.bytes", bytes as i64);
+            }
+        }
     }
 
     /// Has the gauges read this engine while it exists.
@@ -85,7 +151,7 @@ impl Engine {
                 ("peers", self.peers.len()),
                 ("log", log_lines),
             ],
-            dropped: vec![("log_lines", dropped_lines)],
+            dropped: vec![("log_lines", dropped_lines), ("spans", self.telemetry.tracer.dropped())],
         }
     }
 }

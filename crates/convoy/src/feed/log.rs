@@ -15,6 +15,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use crate::key::{KeyFields, RowKeys};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
 use crate::supervise::Part;
+use crate::telemetry::{Metrics, Stage};
 
 /// How often the log is read without live queries, only to keep it short.
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,6 +62,9 @@ pub(super) struct LogReader {
     /// Requests a check of the `_convoy` schema.
     check_schema: Arc<Notify>,
     failpoints: Failpoints,
+    metrics: Metrics,
+    /// When the last read began: what this one finds was committed since.
+    last_read: Mutex<Option<std::time::Instant>>,
 }
 
 impl LogReader {
@@ -80,6 +85,8 @@ impl LogReader {
             health: parts.health.clone(),
             check_schema: parts.check_schema.clone(),
             failpoints: config.failpoints.clone(),
+            metrics: parts.metrics.clone(),
+            last_read: Mutex::default(),
         }
     }
 
@@ -147,6 +154,7 @@ impl LogReader {
     /// the one after the published changes otherwise.
     async fn poll_once(&self, cursor: Option<Cursor>) -> (Option<Cursor>, Result<(), DbError>) {
         let began = std::time::Instant::now();
+        let before = self.last_read.lock().replace(began);
         let read = match &cursor {
             Some(cursor) => self.read(cursor).await,
             // The state of commits in doubt before this is unknown, so own rows are read too.
@@ -157,7 +165,11 @@ impl LogReader {
         };
         match read {
             Ok(read) => {
+                let has_changes = read.has_changes();
                 let next = read.publish(&*self.sink);
+                if let (true, Some(before)) = (has_changes, before) {
+                    self.metrics.feed_lag(Stage::Applied, before.elapsed());
+                }
                 self.in_doubt.resolve_before(began);
                 // A commit may have been lost meanwhile: it is visible, but is published only
                 // with the next read.

@@ -93,6 +93,14 @@ impl LogRead {
         LogRead { changes: Changes::Everything, next }
     }
 
+    /// Whether there is any change.
+    pub(super) fn has_changes(&self) -> bool {
+        match &self.changes {
+            Changes::Everything => true,
+            Changes::Some(changes) => !changes.is_empty(),
+        }
+    }
+
     /// Sends the changes to `sink` and returns the next cursor.
     pub(super) fn publish(self, sink: &dyn ChangeSink) -> Cursor {
         match &self.changes {

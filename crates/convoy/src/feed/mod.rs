@@ -38,6 +38,7 @@ use crate::health::Health;
 use crate::postgres::{ConnectionMode, DbError, Postgres, RowSecurity};
 use crate::schema::Schema;
 use crate::supervise::{Part, Supervisor};
+use crate::telemetry::Metrics;
 use log::LogReader;
 use notifier::{Notifier, NotifierContext};
 use peer_listener::PeerListener;
@@ -68,6 +69,8 @@ pub(crate) struct Parts {
     pub health: Health,
     /// Restarts its tasks after panics.
     pub supervisor: Supervisor,
+    /// Records how late it is.
+    pub metrics: Metrics,
 }
 
 /// The schema of the loaded code.

@@ -203,7 +203,7 @@ struct Connection<'a> {
 
 /// Answers one request, also after a panic.
 async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connection: Connection<'_>) -> HttpAnswer {
-    let record = RequestRecord::begin(engine.metrics(), &head.method);
+    let record = RequestRecord::begin(engine, &head);
     let tasks = connection.tasks;
     let found = find(engine, &head);
     let cors = found.as_ref().and_then(|found| found.options()?.cors.as_ref());
@@ -211,12 +211,15 @@ async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connec
     // A client that waits for 100 Continue has not sent the body.
     let expects_continue = head.headers.contains_key(EXPECT);
     let handling = handle(engine, head, &mut body, (connection, &grant, found), &record);
-    let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {
+    let mut answer = match record.scope().run(std::panic::AssertUnwindSafe(handling).catch_unwind()).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
         Err(_panic) => failure(&Failure::internal("http", &"a request panicked")),
     };
     grant.apply(&mut answer);
+    if let Some(trace) = record.trace_response() {
+        respond::mark_trace(&mut answer, &trace);
+    }
     record.end(answer.status());
     if !body.is_end_stream() {
         respond::mark_last(&mut answer);

@@ -3,14 +3,17 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
+use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-use crate::telemetry::{Metrics, Route};
+use crate::Engine;
+use crate::telemetry::{Metrics, Route, Scope, Span};
 
 /// One request, until the head of its response. It is recorded also if its client disconnects
 /// first.
 pub(super) struct RequestRecord<'a> {
     metrics: &'a Metrics,
+    span: Span,
     method: Method,
     began: Instant,
     /// The number of a [`Route`].
@@ -25,9 +28,26 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl<'a> RequestRecord<'a> {
     /// A request that has arrived now.
-    pub(super) fn begin(metrics: &'a Metrics, method: &Method) -> RequestRecord<'a> {
-        let (route, status) = (AtomicU8::new(Route::Other as u8), CLIENT_CLOSED_REQUEST);
-        RequestRecord { metrics, method: method.clone(), began: Instant::now(), route, status }
+    pub(super) fn begin(engine: &'a Engine, head: &Parts) -> RequestRecord<'a> {
+        let traceparent = head.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        RequestRecord {
+            metrics: engine.metrics(),
+            span: engine.tracer().request("request", traceparent),
+            method: head.method.clone(),
+            began: Instant::now(),
+            route: AtomicU8::new(Route::Other as u8),
+            status: CLIENT_CLOSED_REQUEST,
+        }
+    }
+
+    /// What the work for it belongs to.
+    pub(super) fn scope(&self) -> Scope {
+        Scope::default().within(&self.span)
+    }
+
+    /// Its identity for the client, as a `traceparent`.
+    pub(super) fn trace_response(&self) -> Option<String> {
+        Some(self.span.at().remote()?.to_traceparent())
     }
 
     /// Its path has this template.
@@ -45,5 +65,15 @@ impl Drop for RequestRecord<'_> {
     fn drop(&mut self) {
         let route = Route::of_number(*self.route.get_mut());
         self.metrics.request(self.method.as_str(), route, self.status, self.began.elapsed());
+        if self.span.is_some() {
+            // The path itself may hold names and arguments.
+            self.span.name(format!("{} {}", self.method, route.template()));
+            self.span.set("http.request.method", self.method.as_str().to_owned());
+            self.span.set("http.route", route.template());
+            self.span.set("http.response.status_code", i64::from(self.status));
+            if self.status >= 500 {
+                self.span.fail(self.status.to_string());
+            }
+        }
     }
 }

@@ -43,6 +43,14 @@ pub(super) fn mark_position(answer: &mut HttpAnswer, position: &str) {
     }
 }
 
+/// Names the trace of the request, for those who look for it.
+pub(super) fn mark_trace(answer: &mut HttpAnswer, traceparent: &str) {
+    // Hexadecimal digits and hyphens.
+    if let Ok(traceparent) = HeaderValue::from_str(traceparent) {
+        answer.headers_mut().insert("traceresponse", traceparent);
+    }
+}
+
 /// Adds the hash of a query's result.
 pub(super) fn mark_hash(answer: &mut HttpAnswer, hash: &str) {
     // Hashes are hexadecimal.

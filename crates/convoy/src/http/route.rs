@@ -95,7 +95,7 @@ impl Route {
             Route::UpdateSession { .. } => Template::Session,
             Route::Socket => Template::Socket,
             Route::Subscribe { .. } => Template::Subscribe,
-            Route::Health | Route::Ready | Route::OpenApi | Route::Overview => Template::Other,
+            Route::Health | Route::Ready | Route::OpenApi | Route::Overview { .. } => Template::Other,
         }
     }
 

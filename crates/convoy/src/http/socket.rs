@@ -151,7 +151,7 @@ impl Socket {
                     match frame {
                         Ok(Some(messages)) => {
                             let bytes = self.send(&messages).await?;
-                            engine.metrics().frame(bytes);
+                            engine.record_frame(client.stream.id(), &messages, bytes);
                         }
                         Ok(None) => return self.close(CloseCode::Away).await,
                         // Pages do not receive pings, so the heartbeat is a message.

@@ -64,7 +64,11 @@ pub(super) async fn subscribe(
             Some(failure) if matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden) => {
                 return Err(failure.clone());
             }
-            _ => preamble(engine, &events.encode(engine, &first)),
+            _ => {
+                let event = events.encode(engine, &first);
+                engine.record_frame(events.stream.id(), &first, event.len());
+                preamble(engine, &event)
+            }
         },
         [SessionMessage::Rejected(failure), ..] => return Err(failure.clone()),
         // The session ended before it had an answer.
@@ -150,7 +154,6 @@ impl Events {
     ) -> impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static {
         stream::unfold((self, engine, preamble), |(mut events, engine, preamble)| async move {
             let bytes = if preamble.is_empty() { events.next(&engine).await? } else { preamble };
-            engine.metrics().frame(bytes.len());
             Some((Ok(Frame::data(bytes)), (events, engine, Bytes::new())))
         })
     }
@@ -160,8 +163,10 @@ impl Events {
             let Ok(messages) = tokio::time::timeout(self.heartbeat, self.stream.next()).await else {
                 return Some(Bytes::from_static(HEARTBEAT));
             };
-            let event = self.encode(engine, &messages?);
+            let messages = messages?;
+            let event = self.encode(engine, &messages);
             if !event.is_empty() {
+                engine.record_frame(self.stream.id(), &messages, event.len());
                 return Some(event);
             }
         }

@@ -1,6 +1,8 @@
 //! One answer of a live query, encoded once and shared by all its receivers.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::delta::{self, Delta};
 use crate::error::{Code, Failure};
+use crate::telemetry::RemoteSpan;
 
 /// The hash of an answer; equal answers have equal hashes.
 pub(super) type Hash = u128;
@@ -36,8 +39,37 @@ pub(crate) struct Answer {
     result: Result<Bytes, Failure>,
     stamp: AnswerStamp,
     delta: Option<Delta>,
+    /// What it was made for, for telemetry.
+    origin: AnswerOrigin,
     /// The encoded event, shared by all streams of only this query.
     event: OnceLock<Bytes>,
+}
+
+/// What an answer was made for.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerOrigin {
+    /// When the commit became known that its run was made for.
+    pub committed_at: Option<Instant>,
+    /// The span of the run.
+    pub run: Option<RemoteSpan>,
+    /// How many frames with it have a span.
+    frames: AtomicU32,
+}
+
+/// The most frames with one answer that have a span: one answer may have thousands of receivers.
+const MAX_FRAME_SPANS: u32 = 16;
+
+impl AnswerOrigin {
+    /// An origin without frames.
+    pub(crate) fn new(committed_at: Option<Instant>, run: Option<RemoteSpan>) -> AnswerOrigin {
+        AnswerOrigin { committed_at, run, frames: AtomicU32::new(0) }
+    }
+
+    /// The span that a frame with the answer belongs to; `None` if it has none.
+    pub(crate) fn of_frame(&self) -> Option<RemoteSpan> {
+        let run = self.run.filter(|run| run.is_sampled())?;
+        (self.frames.fetch_add(1, Ordering::Relaxed) < MAX_FRAME_SPANS).then_some(run)
+    }
 }
 
 /// The time and the consistency token of an answer.
@@ -84,7 +116,18 @@ impl Answer {
             (Ok(new), Some((from, Ok(old)))) if from != hash => delta::between(from, old, new),
             _ => None,
         };
-        Answer { hash, result, stamp, delta, event: OnceLock::new() }
+        Answer { hash, result, stamp, delta, origin: AnswerOrigin::default(), event: OnceLock::new() }
+    }
+
+    /// The same, of a run that was made for a commit.
+    #[must_use]
+    pub(crate) fn made_for(self, origin: AnswerOrigin) -> Answer {
+        Answer { origin, ..self }
+    }
+
+    /// What it was made for.
+    pub(crate) fn origin(&self) -> &AnswerOrigin {
+        &self.origin
     }
 
     /// The answer's hash.

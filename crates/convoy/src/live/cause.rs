@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::change::{Change, ChangeKind, ChangeSource, Commit};
+use crate::change::{Change, ChangeKind, ChangeSource, Commit, CommitOrigin};
 use crate::db::{ReadSet, TableRead};
 use crate::invalidation::{Missed, Sequence};
 use crate::key::{RowKeys, row_span};
@@ -91,6 +91,8 @@ pub(crate) struct Hit {
     pub commit: Sequence,
     /// Its writer.
     pub by: ChangeSource,
+    /// When it became known, and its span.
+    pub origin: CommitOrigin,
     /// The table in Postgres.
     pub table: Arc<str>,
     /// The document; `None` if the whole table counts as changed.
@@ -149,6 +151,14 @@ impl RunCause {
         }
     }
 
+    /// The origin of the commit, if it is one.
+    pub(crate) fn origin(&self) -> Option<CommitOrigin> {
+        match self {
+            RunCause::Change(hit) => Some(hit.origin),
+            RunCause::Event(_) => None,
+        }
+    }
+
     /// The cause of a run after one that has missed a change. `reads` are those of that run.
     pub(crate) fn of_missed(missed: &Missed, reads: &ReadSet) -> RunCause {
         match &missed.commit {
@@ -194,6 +204,7 @@ fn of_change(sequence: Sequence, commit: &Commit, change: Option<&Change>, reads
     RunCause::Change(Box::new(Hit {
         commit: sequence,
         by: commit.by.clone(),
+        origin: commit.origin,
         table: change.table.clone(),
         document,
         read,

@@ -47,6 +47,7 @@ use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::supervise::Supervisor;
+use crate::telemetry::{Metrics, Tracer};
 use consistency_token::Clock;
 use registry::{Now, QueryKey, Registry};
 use run_slots::RunSlots;
@@ -78,6 +79,10 @@ pub(crate) struct Live {
     tasks: TaskTracker,
     stop: CancellationToken,
     supervisor: Supervisor,
+    metrics: Metrics,
+    tracer: Tracer,
+    /// The name of `createContext` in telemetry.
+    context_name: Arc<str>,
 }
 
 /// The parts and options that [`Live`] is made from.
@@ -94,6 +99,10 @@ pub(crate) struct LiveParts {
     pub read_now: Arc<Notify>,
     /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
+    /// Records their runs.
+    pub metrics: Metrics,
+    /// Traces them.
+    pub tracer: Tracer,
 }
 
 /// All live queries and the number of sessions, for inspection in development.
@@ -112,7 +121,7 @@ pub(crate) struct Overview {
 impl Live {
     /// The live queries of these parts; they run once [`Live::run_all`] is called.
     pub(crate) fn new(parts: LiveParts, config: &Config) -> Live {
-        let LiveParts { registry, dispatcher, program, node, read_now, supervisor } = parts;
+        let LiveParts { registry, dispatcher, program, node, read_now, supervisor, metrics, tracer } = parts;
         // A quarter of the read connections stays free for calls.
         let runs = config.pool_size - config.pool_size / 4;
         let slots = RunSlots::new(runs, config.failpoints.has(Failpoint::WaitForTheFirst));
@@ -133,6 +142,9 @@ impl Live {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             supervisor,
+            metrics,
+            tracer,
+            context_name: "createContext".into(),
         }
     }
 

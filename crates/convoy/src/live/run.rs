@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::answer::{Answer, AnswerStamp};
-use super::cause::CauseKind;
+use super::answer::{Answer, AnswerOrigin, AnswerStamp};
+use super::cause::{CauseKind, RunCause};
 use super::registry::{CompletedRun, EndedRun, NextStep, RunTarget, SessionContext, Ticket};
 use super::share_key::ShareKey;
 use super::{Live, QueryId, milliseconds};
@@ -17,6 +17,7 @@ use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
 use crate::supervise::Part;
+use crate::telemetry::{Scope, Span, SpanKind};
 
 /// The first and the longest pause before a query that failed transiently is retried.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -154,14 +155,34 @@ impl Live {
     async fn run_once(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> RunEnd {
         // A panic is a defect of Convoy: subscribers receive an error, and it may run again.
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
-        let ran = AssertUnwindSafe(self.execute(&ticket)).catch_unwind().await;
+        let span = self.span_of(id, &ticket);
+        let telemetry = Scope::default().within(&span);
+        let ran = telemetry.run(AssertUnwindSafe(self.execute(&ticket)).catch_unwind()).await;
         match ticket.target {
             RunTarget::Query(_) => {
                 let (run, program) = ran.unwrap_or_else(|panic| (panicked(panic), None));
-                self.finish_query(id, &ticket, run, program)
+                self.finish_query(id, &ticket, (run, program), span)
             }
-            RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run)),
+            RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run), span),
         }
+    }
+
+    /// A span of a run, in the trace of the commit that it is made for.
+    fn span_of(&self, id: QueryId, ticket: &Ticket) -> Span {
+        if !self.tracer.is_on() {
+            return Span::default();
+        }
+        let function = match &ticket.target {
+            RunTarget::Query(query_key) => &query_key.function,
+            RunTarget::Auth(_) => &self.context_name,
+        };
+        let cause = ticket.origin.and_then(|origin| origin.span);
+        let mut span = self.tracer.caused(SpanKind::Internal, format!("live {function}"), cause);
+        span.set("convoy.function", function.clone());
+        span.set("convoy.query.id", id as i64);
+        span.set("convoy.query.run", ticket.run as i64);
+        span.set("convoy.query.subscribers", ticket.subscribers as i64);
+        span
     }
 
     /// Runs the function in the host, with the loaded program.
@@ -192,8 +213,8 @@ impl Live {
         self: &Arc<Self>,
         id: QueryId,
         ticket: &Ticket,
-        run: QueryRun,
-        program: Option<Arc<Program>>,
+        (run, program): (QueryRun, Option<Arc<Program>>),
+        mut span: Span,
     ) -> RunEnd {
         let RunTarget::Query(query_key) = &ticket.target else { unreachable!("an authentication has no answer") };
         let suspect = run.is_suspect();
@@ -208,10 +229,15 @@ impl Live {
         let now = Instant::now();
         let stamp = AnswerStamp { ts: milliseconds(), position: self.clock.encode(now).into() };
         let answer = Answer::new(&query_key.function, result, stamp, ticket.before.as_deref());
+        if let Some(failure) = answer.failure() {
+            span.fail(failure.code.as_str());
+        }
+        let committed_at = ticket.origin.map(|origin| origin.at);
+        let answer = answer.made_for(AnswerOrigin::new(committed_at, span.at().remote()));
         let transient = answer.is_transient();
         let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect };
         let ended = self.with(|registry| registry.finish(id, ticket, completed, now));
-        let next = self.run_ended(&query_key.function, ended);
+        let next = self.run_ended(&query_key.function, ended, span);
         if self.dev && ticket.caller.is_some() && next == NextStep::Idle {
             self.audit_sharing(id, ticket);
         }
@@ -232,20 +258,28 @@ impl Live {
     }
 
     /// Reports the end of a run: the one place that has its cause and whether its answer was equal.
-    fn run_ended(&self, function: &str, EndedRun { next, record }: EndedRun) -> NextStep {
+    fn run_ended(&self, function: &Arc<str>, EndedRun { next, record }: EndedRun, mut span: Span) -> NextStep {
         if let Some(record) = record {
             let cause = record.cause.kind().name();
-            tracing::debug!(function, cause, equal = record.equal, took = ?record.took, "a live query ran");
+            span.set("convoy.cause", cause);
+            span.set("convoy.equal", record.equal == Some(true));
+            if let RunCause::Change(hit) = &record.cause {
+                span.set("convoy.cause.commit", hit.commit as i64);
+                span.set("convoy.cause.table", hit.table.clone());
+                hit.document.into_iter().for_each(|id| span.set("convoy.cause.document", id.to_string()));
+            }
+            self.metrics.query_run(function, cause, record.equal == Some(true));
+            tracing::debug!(function = &**function, cause, equal = record.equal, took = ?record.took, "a live query ran");
         }
         next
     }
 
-    fn finish_auth(&self, id: QueryId, run: QueryRun) -> RunEnd {
+    fn finish_auth(&self, id: QueryId, run: QueryRun, span: Span) -> RunEnd {
         let transient = run.is_transient();
         let (result, reads) = context_of(run);
         let (now, refresh) = (Instant::now(), reads.refresh);
         let ended = self.with(|registry| registry.finish_auth(id, reads, result, self.context_refresh(), now));
-        let next = self.run_ended("createContext", ended);
+        let next = self.run_ended(&self.context_name, ended, span);
         RunEnd { next, transient, refresh }
     }
 }

@@ -95,7 +95,7 @@ impl SharedRegistry {
 
 impl CommitReader for SharedRegistry {
     fn committed(&self, changes: Changes, by: &ChangeSource) {
-        let commit = Arc::new(Commit { changes, by: by.clone() });
+        let commit = Arc::new(Commit::new(changes, by.clone()));
         self.with(|registry| registry.changed(&commit));
     }
 }

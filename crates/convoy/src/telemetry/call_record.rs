@@ -7,11 +7,6 @@ use std::time::Instant;
 use super::FunctionMetrics;
 use crate::error::Failure;
 
-tokio::task_local! {
-    /// The call that the current task works on.
-    static CURRENT: CallRecord;
-}
-
 /// Records the end of a call once: by the task that answers its caller, or by the task of its
 /// function if the caller has disconnected. Cheap to clone.
 #[derive(Clone, Default)]
@@ -33,17 +28,9 @@ impl CallRecord {
         )
     }
 
-    /// The call that the current task works on; one that records nothing if there is none.
-    pub(crate) fn current() -> CallRecord {
-        CURRENT.try_with(CallRecord::clone).unwrap_or_default()
-    }
-
-    /// Runs `work` on this call.
-    pub(crate) async fn scope<T>(&self, work: impl Future<Output = T>) -> T {
-        match self.0 {
-            Some(_) => CURRENT.scope(self.clone(), work).await,
-            None => work.await,
-        }
+    /// Whether it is recorded.
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Records the end, unless it is recorded.

@@ -16,7 +16,7 @@ use super::SCOPE;
 use crate::error::Code;
 
 /// The function of calls that name none of the loaded ones: clients cannot add labels.
-const UNKNOWN: &str = "_unknown";
+pub(crate) const UNKNOWN: &str = "_unknown";
 /// The code of calls that have succeeded, and of those whose caller did not wait.
 const OK: &str = "OK";
 const CANCELLED: &str = "CANCELLED";

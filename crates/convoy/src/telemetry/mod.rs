@@ -1,21 +1,29 @@
-//! What an engine records about itself: metrics, for Prometheus and for a collector of OTLP.
-//! The only module that uses `opentelemetry` and `prometheus`.
+//! What an engine records about itself: metrics, for Prometheus and a collector of OTLP, and
+//! traces for the collector. The only module that uses `opentelemetry` and `prometheus`.
 
 mod call_record;
 mod config;
 mod metrics;
+mod otlp;
 mod prometheus;
-
-pub(crate) use call_record::CallRecord;
-pub use config::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
-pub(crate) use metrics::{FunctionMetrics, Gauges, Metrics, PoolKind, Route, Statement};
-pub(crate) use prometheus::Prometheus;
+mod scope;
+mod trace;
 
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use tokio::sync::mpsc;
+
+pub(crate) use call_record::CallRecord;
+pub use config::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
+pub(crate) use metrics::{FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stage, Statement, UNKNOWN};
+pub(crate) use otlp::Exporters;
+pub use otlp::OtlpError;
+pub(crate) use prometheus::Prometheus;
+pub(crate) use scope::Scope;
+pub(crate) use trace::{RemoteSpan, Span, SpanKind, SpanRef, Tracer};
 
 /// The name of the instrumentation.
 const SCOPE: &str = "convoy";
@@ -23,19 +31,38 @@ const SCOPE: &str = "convoy";
 /// The telemetry of one engine.
 pub(crate) struct Telemetry {
     pub metrics: Metrics,
+    pub tracer: Tracer,
     /// The metrics in the format of Prometheus, if it reads them.
     pub prometheus: Option<Arc<Prometheus>>,
 }
 
 impl Telemetry {
-    /// Prepares what `options` asks for. Without exporters, nothing is recorded.
-    pub(crate) fn new(options: &TelemetryOptions) -> Telemetry {
-        let prometheus = options.prometheus.as_ref().map(|_address| Prometheus::new());
-        let (prometheus, reader) = prometheus.unzip();
-        let prometheus = prometheus.map(Arc::new);
-        let Some(reader) = reader else { return Telemetry { metrics: Metrics::default(), prometheus } };
-        let provider = SdkMeterProvider::builder().with_resource(resource(options)).with_reader(reader).build();
-        Telemetry { metrics: Metrics::new(provider), prometheus }
+    /// Prepares what `options` asks for, and the exporters that a task has to run. Without
+    /// exporters, nothing is recorded.
+    pub(crate) fn new(options: &TelemetryOptions) -> Result<(Telemetry, Option<Exporters>), OtlpError> {
+        let resource = resource(options);
+        let (prometheus, prometheus_reader) = options.prometheus.as_ref().map(|_address| Prometheus::new()).unzip();
+        let (mut exporters, mut otlp_reader, mut tracer) = (None, None, Tracer::default());
+        if let Some(otlp) = &options.otlp {
+            let (finished, waiting) = mpsc::channel(otlp::MAX_WAITING_TRACES);
+            let (made, reader) = Exporters::new(otlp, &resource, waiting)?;
+            if otlp.traces {
+                tracer = Tracer::new(options, finished);
+            }
+            (exporters, otlp_reader) = (Some(made), reader);
+        }
+        let mut metrics = Metrics::default();
+        if prometheus_reader.is_some() || otlp_reader.is_some() {
+            let mut provider = SdkMeterProvider::builder().with_resource(resource);
+            if let Some(reader) = prometheus_reader {
+                provider = provider.with_reader(reader);
+            }
+            if let Some(reader) = otlp_reader {
+                provider = provider.with_reader(reader);
+            }
+            metrics = Metrics::new(provider.build());
+        }
+        Ok((Telemetry { metrics, tracer, prometheus: prometheus.map(Arc::new) }, exporters))
     }
 }
 

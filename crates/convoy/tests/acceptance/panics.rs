@@ -293,7 +293,15 @@ async fn send_inside(app: &App) {
     let input = json!({ "channel": "w", "n": 1, "body": "news" }).to_string();
     let kind = convoy::FunctionKind::Mutation;
     let caller = convoy::Caller::Inside(None);
-    let call = convoy::IncomingCall { kind, name: "messages.send", input, caller, key: None, uncached: false };
+    let call = convoy::IncomingCall {
+        kind,
+        name: "messages.send",
+        input,
+        caller,
+        key: None,
+        uncached: false,
+        traceparent: None,
+    };
     app.engine.call(call).await.expect("it is sent");
 }
 

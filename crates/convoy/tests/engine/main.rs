@@ -36,6 +36,7 @@ mod stale_plans;
 mod static_files;
 mod store;
 mod table_traits;
+mod traces;
 mod transactions;
 mod untracked_tables;
 mod wire;

@@ -26,6 +26,8 @@ export type { Operation, ScanOperation } from './operations.js';
 export interface CallOptions {
   /** Whether the engine runs the whole call in one transaction (true); false for actions and `transaction: false`. */
   readonly transactional?: boolean;
+  /** The span of the run, if traces are recorded (null). */
+  readonly traceparent?: string | null;
 }
 
 /** The operations of one call. */
@@ -34,6 +36,8 @@ export class Call {
   readonly kind: FunctionKind;
   readonly engine: NativeCalls;
   readonly transactional: boolean;
+  /** The span of the run, if traces are recorded. */
+  readonly traceparent: string | null;
   /** The scope of the call as a whole. */
   readonly root = new Scope(null);
   /** The shortest period passed to `ctx.now`: how often a live query runs again without a change. */
@@ -55,6 +59,7 @@ export class Call {
     this.kind = kind;
     this.engine = engine;
     this.transactional = options.transactional ?? true;
+    this.traceparent = options.traceparent ?? null;
     this.#batches = new Batches(engine, id);
   }
 

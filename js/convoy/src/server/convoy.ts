@@ -31,6 +31,7 @@ import type { RouteModule } from './routes.js';
 import type { RowLevelSecurity } from './row-security/row-level-security.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
+import { activeSpan } from './telemetry/user-spans.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -291,7 +292,7 @@ class RunningConvoy implements Convoy {
     this.#schemaCheck = new SchemaCheck(async (name, input) => {
       const { request, release } = executor.registerContext({});
       try {
-        return await engine.call('action', name, input, request);
+        return await engine.call('action', name, input, request, null);
       } finally {
         release();
       }
@@ -429,10 +430,11 @@ class RunningConvoy implements Convoy {
 
   async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
     const input = argumentsJson(args);
-    if (options.context === undefined) return unwrapEnvelope(await this.#engine.call(kind, name, input, null));
+    if (options.context === undefined)
+      return unwrapEnvelope(await this.#engine.call(kind, name, input, null, activeSpan()));
     const { request, release } = this.#executor.registerContext(options.context);
     try {
-      return unwrapEnvelope(await this.#engine.call(kind, name, input, request));
+      return unwrapEnvelope(await this.#engine.call(kind, name, input, request, activeSpan()));
     } finally {
       release();
     }

@@ -23,9 +23,18 @@ import { isThenable } from './observed-promise.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { type Caller, CONTEXT_ONLY, type InheritedContext, NO_CALLER, type RequestJson, RootRun } from './root-run.js';
 import { RouteCall } from './route-call.js';
+import { inSpan } from './telemetry/user-spans.js';
 import { assertContext, assertOwnDatabase, expiryOf, withBase } from './validate-context.js';
 
 /** Runs the calls of one engine, for every program it loads. */
+/** A call that the engine has delivered. */
+interface Delivered {
+  readonly callId: number;
+  readonly text: string;
+  readonly request: string | null;
+  readonly traceparent: string | null;
+}
+
 export class Host {
   readonly #engine: NativeCalls;
   /** Runs that wait for a promise, by call id; synchronous handlers never get here. */
@@ -40,11 +49,13 @@ export class Host {
 
   /** The callback through which the engine delivers the calls of `program`. */
   deliverFor(program: Program): Deliver {
-    return (kind, callId, index, text, request) => {
+    return (kind, callId, index, text, request, traceparent) => {
       if (typeof text !== 'string') this.#resolveBatch(callId, index, text);
-      else if (kind === DELIVERY.call) this.#run(program, program.functions[index], callId, text, request);
-      else if (kind === DELIVERY.route) this.#run(program, program.routes[index], callId, text, request);
-      else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, callId, text, request);
+      else if (kind === DELIVERY.call)
+        this.#run(program, program.functions[index], { callId, text, request, traceparent });
+      else if (kind === DELIVERY.route)
+        this.#run(program, program.routes[index], { callId, text, request, traceparent });
+      else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, { callId, text, request, traceparent });
       else if (kind === DELIVERY.results) this.#resolveBatch(callId, index, text);
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
     };
@@ -64,12 +75,15 @@ export class Host {
   }
 
   /** First step: parses the arguments, or makes the request of a route. */
-  #run(program: Program, fn: NamedFunction | undefined, callId: number, text: string, request: string | null): void {
+  #run(program: Program, fn: NamedFunction | undefined, { callId, text, request, traceparent }: Delivered): void {
     let run: RootRun | undefined;
     try {
       if (fn === undefined) throw new ConvoyError('NOT_FOUND', 'There is no such function.');
       const { kind, transaction, input } = fn.definition;
-      const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
+      const call = new Call(callId, kind, this.#engine, {
+        transactional: kind !== 'action' && transaction,
+        traceparent,
+      });
       const caller = request === null ? NO_CALLER : this.#parseCaller(request);
       run = new RootRun(program, fn, call, caller);
       if (fn.isRoute) {
@@ -98,7 +112,9 @@ export class Host {
       // Frozen, because properties added to the base would be lost: an observed handler receives another base.
       for (const part of Object.values(base)) Object.freeze(part);
       run.call.isMakingContext = true;
-      const made: unknown = program.inProgramContext(program.createContext, request, { ...base });
+      const made: unknown = program.inProgramContext(inSpan, run.call.traceparent, program.createContext, request, {
+        ...base,
+      });
       if (isThenable(made))
         this.#continue(run, made, (context) => this.#onContext(run, context, { base, request }, args));
       else this.#onContext(run, made, { base, request }, args);
@@ -131,7 +147,15 @@ export class Host {
   /** Fourth step, with the context: calls the handler. */
   #callHandler(run: RootRun, context: object, args: unknown): void {
     const ctx = run.enter(context);
-    const result = run.program.inProgramContext(callHandler, run.program, run.fn, ctx, args);
+    const result = run.program.inProgramContext(
+      inSpan,
+      run.call.traceparent,
+      callHandler,
+      run.program,
+      run.fn,
+      ctx,
+      args,
+    );
     if (isThenable(result)) this.#continue(run, result, (value) => this.#onReturn(run, value));
     else this.#onReturn(run, result);
   }
@@ -231,7 +255,7 @@ export class Host {
   readonly #startCall: StartCall = async ({ name, definition }, input, caller, guarded) => {
     const { request, release } = this.registerContext(caller.context ?? {}, { depth: caller.depth + 1, guarded });
     try {
-      const envelope = await this.#engine.call(definition.kind, name, input, request);
+      const envelope = await this.#engine.call(definition.kind, name, input, request, caller.call.traceparent);
       return unwrapEnvelope(envelope, (data, lossy) => caller.call.noteLossy(data, lossy));
     } finally {
       release();

@@ -38,9 +38,10 @@ export interface NativeModule {
 export interface NativeCalls {
   /**
    * Calls a function of a `FunctionKind` in this process; resolves to the HTTP envelope and never rejects for an error of
-   * the call. Trusted: it reaches internal functions. Called on a worker, the function runs on that worker.
+   * the call. Trusted: it reaches internal functions. Called on a worker, the function runs on that worker. `traceparent`
+   * is the span of the run that calls, if it has one.
    */
-  call(kind: string, name: string, input: string, request: string | null): Promise<string>;
+  call(kind: string, name: string, input: string, request: string | null, traceparent: string | null): Promise<string>;
   /** Sends one batch of a call's operations. Its results are delivered with the kind `DELIVERY.results`. */
   operate(callId: number, batch: number, ops: string): void;
   /** Ends a call with its JSON result or error, and a `CallMetadata` as JSON, or `null`. */
@@ -198,6 +199,7 @@ export type Deliver = (
   index: number,
   text: string | Buffer,
   request: string | null,
+  traceparent: string | null,
 ) => void;
 
 /** The kinds of `Deliver`. */

@@ -16,6 +16,7 @@ use crate::failpoints::Failpoints;
 use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
+use crate::telemetry::{Metrics, Scope, Span, SpanKind, SpanRef, Stage};
 use crate::write_log::WriteLog;
 pub(super) use in_doubt::{Unanswered, outcome_unknown};
 use pending::Pending;
@@ -44,6 +45,8 @@ pub(super) struct Unit<'a> {
     pub part: Option<Part>,
     /// The observers of the calls that have one.
     pub observers: Vec<Arc<dyn CommitObserver>>,
+    /// The spans of the calls.
+    pub telemetry: Vec<SpanRef>,
 }
 
 impl Unit<'_> {
@@ -54,7 +57,28 @@ impl Unit<'_> {
     fn rolled_back(&self) {
         self.observers.iter().for_each(|observer| observer.rolled_back());
     }
+
+    /// A span of the commit, in the trace of one of the calls: of one that is exported in any
+    /// case, if there is one. It has links to the others.
+    fn span(&self, xid: Option<&str>) -> Span {
+        let is_sampled = |span: &&SpanRef| span.remote().is_some_and(|span| span.is_sampled());
+        let Some(of_call) = self.telemetry.iter().find(is_sampled).or(self.telemetry.first()) else {
+            return Span::default();
+        };
+        let mut span = of_call.child(SpanKind::Internal, "commit");
+        if span.is_some() {
+            let others =
+                self.telemetry.iter().filter_map(SpanRef::remote).filter(|other| Some(*other) != of_call.remote());
+            others.take(MAX_LINKS).for_each(|other| span.link(other));
+            span.set("convoy.commit.calls", self.telemetry.len() as i64);
+            xid.into_iter().for_each(|xid| span.set("convoy.commit.xid", xid.to_owned()));
+        }
+        span
+    }
 }
+
+/// The most other calls that the span of a commit names.
+const MAX_LINKS: usize = 16;
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -88,6 +112,7 @@ pub(super) struct Committer {
     in_doubt: InDoubtCommits,
     log: Arc<WriteLog>,
     failpoints: Failpoints,
+    metrics: Metrics,
 }
 
 impl Committer {
@@ -98,8 +123,9 @@ impl Committer {
         in_doubt: InDoubtCommits,
         log: Arc<WriteLog>,
         failpoints: Failpoints,
+        metrics: Metrics,
     ) -> Committer {
-        Committer { postgres, pending, in_doubt, log, failpoints }
+        Committer { postgres, pending, in_doubt, log, failpoints, metrics }
     }
 
     /// Commits a transaction with these changes. `xid` is its id, if it has one.
@@ -118,16 +144,20 @@ impl Committer {
             transaction.rollback().await;
             return Commit::refused(error);
         }
+        let mut span = unit.span(xid.as_deref());
+        let scope = Scope::current().within(&span);
         let pending = self.pending.begin();
         unit.committing();
-        match transaction.commit().await {
-            CommitOutcome::Committed => self.committed(pending, changes, &unit),
+        match scope.clone().run(transaction.commit()).await {
+            CommitOutcome::Committed => self.committed((pending, changes), &unit, scope),
             CommitOutcome::RolledBack(error) => {
+                span.fail(error.kind());
                 unit.rolled_back();
                 pending.end();
                 Commit::refused(error)
             }
             CommitOutcome::Unknown(error) => {
+                span.fail("in_doubt");
                 self.resolve(Unanswered { pending, changes, xid, cause: error }, &unit).await
             }
         }
@@ -158,13 +188,16 @@ impl Committer {
         limit: Instant,
         unit: &Unit<'_>,
     ) -> Result<Commit, Unanswered> {
+        let mut span = unit.span(None);
+        let scope = Scope::current().within(&span);
         let pending = self.pending.begin();
         unit.committing();
-        let cause = match tokio::time::timeout_at(limit, run).await {
-            Ok(Ok(changes)) => return Ok(self.committed(pending, changes.into(), unit)),
+        let cause = match tokio::time::timeout_at(limit, scope.clone().run(run)).await {
+            Ok(Ok(changes)) => return Ok(self.committed((pending, changes.into()), unit, scope)),
             Ok(Err(error)) => error,
             Err(_elapsed) => DbError::timed_out(),
         };
+        span.fail(cause.kind());
         if cause.connection_lost() {
             self.postgres.writers.close_idle();
         }
@@ -176,12 +209,15 @@ impl Committer {
         Err(Unanswered { pending, changes: may_change().into(), xid: None, cause })
     }
 
-    fn committed(&self, pending: Pending, changes: Arc<[Change]>, unit: &Unit<'_>) -> Commit {
+    /// Publishes the changes of a commit, in the scope of its span: it is the cause of what follows.
+    fn committed(&self, (pending, changes): (Pending, Arc<[Change]>), unit: &Unit<'_>, scope: Scope) -> Commit {
+        let began = Instant::now();
         if let Some(part) = unit.part {
             self.failpoints.reach(part);
         }
-        self.log.append(changes, &unit.by);
+        scope.run_sync(|| self.log.append(changes, &unit.by));
         pending.end();
+        self.metrics.feed_lag(Stage::Applied, began.elapsed());
         Commit::Committed
     }
 }

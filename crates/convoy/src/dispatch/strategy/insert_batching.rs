@@ -33,6 +33,7 @@ use crate::schema::Table;
 use crate::sql::document;
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
+use crate::telemetry::SpanRef;
 
 /// The maximum number of rows in one statement, unless a single mutation inserts more.
 const MAX_ROWS: usize = 256;
@@ -78,6 +79,8 @@ struct QueuedInsert {
     /// The response to store, of a keyed call.
     response: Option<(Entry, String)>,
     observer: Option<Arc<dyn CommitObserver>>,
+    /// The span of the call.
+    span: SpanRef,
     deadline: Instant,
     answer: oneshot::Sender<InsertResult>,
 }
@@ -99,7 +102,8 @@ async fn enqueue(scope: &CallScope, insert: Insert, response: Option<(Entry, Str
     let (answer, answered) = oneshot::channel();
     let (id, table) = (insert.rows[0].0, insert.table.clone());
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
-    let queued = QueuedInsert { id, insert, by, response, observer: scope.observer(), deadline, answer };
+    let (observer, span) = (scope.observer(), scope.telemetry.span.clone());
+    let queued = QueuedInsert { id, insert, by, response, observer, span, deadline, answer };
     if inner.failpoints.has(Failpoint::NoInsertBatching) {
         return write_alone(&scope.dispatcher, &queued).await;
     }
@@ -194,6 +198,7 @@ fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
         deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
         part: Some(Part::InsertBatching),
         observers: batch.iter().filter_map(|waiting| waiting.observer.clone()).collect(),
+        telemetry: batch.iter().map(|waiting| waiting.span.clone()).collect(),
     }
 }
 

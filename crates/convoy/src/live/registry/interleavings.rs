@@ -35,7 +35,7 @@ fn context_of(caller: &str) -> SessionContext {
 
 /// A commit of another writer.
 fn outside(changes: Arc<[Change]>) -> Arc<Commit> {
-    Arc::new(Commit { changes: Changes::Some(changes), by: ChangeSource::Outside })
+    Arc::new(Commit::new(Changes::Some(changes), ChangeSource::Outside))
 }
 
 struct World {

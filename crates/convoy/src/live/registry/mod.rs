@@ -41,7 +41,7 @@ use super::answer::Answer;
 use super::cause::{CauseKind, PendingCause, RunCause, RunRecord};
 use super::message::SessionId;
 use super::share_key::ShareKey;
-use crate::change::TablesRead;
+use crate::change::{CommitOrigin, TablesRead};
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
 use crate::failpoints::{Failpoint, Failpoints};
@@ -122,6 +122,8 @@ pub(super) struct Ticket {
     pub can_isolate: bool,
     /// How long the previous run took.
     pub last_duration: Duration,
+    /// The commit that it is made for, if it is one.
+    pub origin: Option<CommitOrigin>,
 }
 
 /// The result of a run.
@@ -256,6 +258,7 @@ impl Registry {
             run: query.runs,
             can_isolate: query.can_isolate(),
             last_duration: query.last_duration,
+            origin: query.cause.0.origin(),
         })
     }
 

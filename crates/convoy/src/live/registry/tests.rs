@@ -113,7 +113,7 @@ impl World {
 
 /// A commit of another writer.
 fn outside(changes: Arc<[Change]>) -> Arc<Commit> {
-    Arc::new(Commit { changes: Changes::Some(changes), by: ChangeSource::Outside })
+    Arc::new(Commit::new(Changes::Some(changes), ChangeSource::Outside))
 }
 
 fn mutation(key: &str) -> ReportedMutation {

@@ -28,7 +28,7 @@ impl World {
     }
 
     fn wrote(&mut self, changes: Vec<Change>, by: ChangeSource) {
-        let commit = Commit { changes: Changes::Some(changes.into()), by };
+        let commit = Commit::new(Changes::Some(changes.into()), by);
         self.registry.changed(&Arc::new(commit));
     }
 }
@@ -150,7 +150,7 @@ fn each_event_that_queues_a_query_is_a_cause() {
     let _client = world.open(None, &["{}"]);
     let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
-    world.registry.changed(&Arc::new(Commit { changes: Changes::Everything, by: ChangeSource::Resync }));
+    world.registry.changed(&Arc::new(Commit::new(Changes::Everything, ChangeSource::Resync)));
     world.run(id, "1", "t");
     world.wrote(vec![Change { table: "t".into(), kind: ChangeKind::Whole }], ChangeSource::Poll);
     world.run(id, "1", "t");

@@ -1,0 +1,212 @@
+//! Traces, as a collector receives them.
+
+mod collector;
+
+use std::collections::HashMap;
+
+use convoy_testkit::{App, TestDb};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use serde_json::{Value, json};
+
+use crate::shared::{functions, tables};
+use collector::{Collector, attribute};
+
+const THEIRS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+async fn traced(db: &TestDb, collector: &Collector, mut options: Value) -> App {
+    let otlp = options.as_object_mut().expect("options").remove("otlp").unwrap_or_else(|| json!({}));
+    let mut to = json!({ "endpoint": format!("http://{}", collector.address), "protocol": "http/protobuf" });
+    otlp.as_object().expect("options").iter().for_each(|(key, value)| to[key] = value.clone());
+    options["otlp"] = to;
+    db.app_with(json!({ "telemetry": options }), tables(), functions()).await
+}
+
+fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let all = || spans.iter().map(|span| span.name.clone()).collect::<Vec<_>>();
+    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span {name} in {:?}", all()))
+}
+
+fn has(name: &str) -> impl Fn(&[Span]) -> bool {
+    move |spans| spans.iter().any(|span| span.name == name)
+}
+
+/// The names of a span and of those above it, the nearest first.
+fn path(spans: &[Span], name: &str) -> Vec<String> {
+    let by_id: HashMap<&[u8], &Span> = spans.iter().map(|span| (span.span_id.as_slice(), span)).collect();
+    let mut span = find(spans, name);
+    let mut path = vec![span.name.clone()];
+    while let Some(parent) = by_id.get(span.parent_span_id.as_slice()) {
+        span = parent;
+        path.push(span.name.clone());
+    }
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let sent = app.client().mutate("messages.sendNow", json!({ "channel": "a", "n": 1, "body": "x" })).await;
+    let answered = sent.header("traceresponse").expect("the trace of the request").to_owned();
+    sent.data();
+    list.next().await;
+    let of_trace = |spans: &[Span]| -> Vec<Span> {
+        let id: Vec<u8> = find(spans, "POST /mutation/{name}").trace_id.clone();
+        spans.iter().filter(|span| span.trace_id == id).cloned().collect()
+    };
+    let enough = |spans: &[Span]| has("POST /mutation/{name}")(spans) && has("frame")(&of_trace(spans));
+    let spans = of_trace(&collector.until(enough).await);
+    let request = find(&spans, "POST /mutation/{name}");
+    let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(answered, format!("00-{}-{}-01", hex(&request.trace_id), hex(&request.span_id)));
+    let call = ["mutation messages.sendNow", "POST /mutation/{name}"];
+    assert_eq!(path(&spans, "INSERT messages"), [&["INSERT messages", "run messages.sendNow"], &call[..]].concat());
+    let run = ["frame", "live messages.list", "commit"];
+    assert_eq!(path(&spans, "frame"), [&run, &call[..]].concat());
+    assert_eq!(
+        path(&spans, "SELECT messages")[..4],
+        ["SELECT messages", "run messages.list", "live messages.list", "commit"]
+    );
+    assert_eq!(path(&spans, "COMMIT"), [&["COMMIT", "commit"], &call[..]].concat());
+    let live = find(&spans, "live messages.list");
+    assert_eq!(attribute(live, "convoy.cause").as_deref(), Some("commit"));
+    assert_eq!(attribute(live, "convoy.cause.table").as_deref(), Some("messages"));
+    assert_eq!(attribute(live, "convoy.equal").as_deref(), Some("false"));
+    let insert = find(&spans, "INSERT messages");
+    let database: Vec<_> = ["db.system.name", "db.operation.name", "db.collection.name"]
+        .map(|key| attribute(insert, key).expect("a field of the semantic conventions"))
+        .into();
+    assert_eq!(database, ["postgresql", "INSERT", "messages"]);
+    assert_eq!(attribute(request, "http.response.status_code").as_deref(), Some("200"));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inserts_that_share_a_statement_are_in_the_traces_of_their_calls() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
+    let spans = collector.until(|spans| has("POST /mutation/{name}")(spans) && has("INSERT messages")(spans)).await;
+    let above = ["INSERT messages", "commit", "mutation messages.send", "POST /mutation/{name}"];
+    assert_eq!(path(&spans, "INSERT messages"), above);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_with_an_error_is_exported_whole_and_others_are_not() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 0 })).await;
+    let client = app.client();
+    client.query("messages.list", json!({ "channel": "a" })).await.data();
+    client.query("no.such", json!({})).await;
+    client.mutate("messages.sendThenThrow", json!({ "channel": "a", "n": 1, "body": "x" })).await;
+    let spans = collector.until(has("POST /mutation/{name}")).await;
+    assert_eq!(path(&spans, "INSERT messages").last().map(String::as_str), Some("POST /mutation/{name}"));
+    let call = find(&spans, "mutation messages.sendThenThrow");
+    assert_eq!(attribute(call, "error.type").as_deref(), Some("INTERNAL"));
+    app.engine.close().await;
+    let requests: Vec<_> = spans.iter().filter(|span| span.name.starts_with("POST")).map(|span| &span.name).collect();
+    assert_eq!(requests, ["POST /mutation/{name}"], "mistakes of clients are no errors");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_traceparent_is_a_link_and_a_parent_only_if_it_is_trusted() {
+    let db = TestDb::new().await;
+    for trusted in [false, true] {
+        let mut collector = Collector::http().await;
+        let app = traced(&db, &collector, json!({ "sampleRatio": 1, "trustTraceparent": trusted })).await;
+        let client = app.client().with_header("traceparent", THEIRS).with_header("baggage", "user=canary");
+        client.query("messages.list", json!({ "channel": "a" })).await.data();
+        let spans = collector.until(has("POST /query/{name}")).await;
+        let request = find(&spans, "POST /query/{name}");
+        let theirs = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let is_theirs = theirs(&request.trace_id) == "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!((is_theirs, request.links.len()), (trusted, usize::from(!trusted)));
+        if !trusted {
+            assert_eq!(theirs(&request.links[0].span_id), "b7ad6b7169203331");
+        }
+        app.engine.close().await;
+        assert!(!String::from_utf8_lossy(&collector.bytes()).contains("canary"), "baggage is dropped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_results_and_errors_are_not_exported() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    let client = app.client().with_header("authorization", "Bearer canary1").with_header("cookie", "s=canary2");
+    let message = json!({ "channel": "canary3", "n": 1, "body": "canary4" });
+    let mut list = client.watch("messages.list", json!({ "channel": "canary3" })).await;
+    list.next().await;
+    client.mutate("messages.send", message.clone()).await.data();
+    list.next().await;
+    client.mutate("messages.sendThenThrow", message).await;
+    client.query("canary5", json!({ "canary6": 1 })).await;
+    collector.until(|spans| spans.iter().filter(|span| span.name == "POST /mutation/{name}").count() == 2).await;
+    app.engine.close().await;
+    let exported = collector.bytes();
+    let exported = String::from_utf8_lossy(&exported);
+    assert!(exported.contains("messages.list"), "names of functions are");
+    assert!(!exported.contains("canary"), "{exported}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_recorded_last_is_exported_when_the_engine_closes_with_the_metrics() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let headers = json!({ "otlp": { "headers": { "api-key": "k1" }, "intervalMs": 3_600_000 }, "sampleRatio": 1 });
+    let app = traced(&db, &collector, headers).await;
+    app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    app.engine.close().await;
+    collector.until(has("query messages.list")).await;
+    assert_eq!(collector.headers()["api-key"], "k1");
+    let metrics = collector.metrics();
+    for name in ["convoy.calls", "convoy.call.duration", "db.client.operation.duration", "convoy.live_queries"] {
+        assert!(metrics.iter().any(|metric| metric == name), "{name} in {metrics:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_are_exported_over_grpc() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::grpc().await;
+    let otlp = json!({ "protocol": "grpc", "metrics": false, "headers": { "api-key": "k2" } });
+    let app = traced(&db, &collector, json!({ "otlp": otlp, "sampleRatio": 1 })).await;
+    app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    let spans = collector.until(has("POST /query/{name}")).await;
+    assert_eq!(path(&spans, "SELECT messages").len(), 4);
+    assert_eq!(collector.headers()["api-key"], "k2");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_costs_no_call() {
+    let db = TestDb::new().await;
+    let collector = Collector::http().await;
+    for protocol in ["http/protobuf", "grpc"] {
+        // The port of nobody: bound, and never accepted.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("one");
+        let otlp = json!({ "endpoint": format!("http://{closed}"), "protocol": protocol });
+        let app = traced(&db, &collector, json!({ "otlp": otlp, "sampleRatio": 1 })).await;
+        for _ in 0..100 {
+            app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+        }
+        app.engine.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_telemetry_a_response_names_no_trace() {
+    let db = TestDb::new().await;
+    let app = db.app(tables(), functions()).await;
+    let client = app.client().with_header("traceparent", THEIRS);
+    let reply = client.query("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(reply.header("traceresponse"), None);
+    app.engine.close().await;
+}

@@ -1,0 +1,51 @@
+/** Places the spans that user code makes with OpenTelemetry's API below the span of its run. */
+
+import { createRequire } from 'node:module';
+import type * as OpenTelemetry from '@opentelemetry/api';
+
+type Api = Pick<typeof OpenTelemetry, 'context' | 'trace'>;
+
+/** `null`: the program does not have it. */
+let api: Api | null | undefined;
+
+/** The API, if the program has it. Its copies in a process share one state, so this one is as good as the program's. */
+function openTelemetry(): Api | null {
+  if (api !== undefined) return api;
+  try {
+    api = createRequire(import.meta.url)('@opentelemetry/api') as Api;
+  } catch (error) {
+    api = null;
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {
+      console.error(
+        'convoy: @opentelemetry/api cannot be loaded, so spans of the program are not part of traces:',
+        error,
+      );
+    }
+  }
+  return api;
+}
+
+/** Calls `callback` with the span `traceparent` as the active one; `null` if the engine records no traces. */
+export function inSpan<Args extends unknown[], Result>(
+  traceparent: string | null,
+  callback: (...args: Args) => Result,
+  ...args: Args
+): Result {
+  const otel = traceparent === null ? null : openTelemetry();
+  if (otel === null || traceparent === null) return callback(...args);
+  const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');
+  const span = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
+  return otel.context.with(otel.trace.setSpanContext(otel.context.active(), span), () => callback(...args));
+}
+
+/** Where the copies of the API keep their state, once a program has set it up. */
+const SHARED = Symbol.for('opentelemetry.js.api.1');
+
+/** The active span of the program, as a `traceparent`; `null` if it has none. */
+export function activeSpan(): string | null {
+  if ((globalThis as Record<symbol, unknown>)[SHARED] === undefined) return null;
+  const otel = openTelemetry();
+  const span = otel?.trace.getSpanContext(otel.context.active());
+  if (span === undefined) return null;
+  return `00-${span.traceId}-${span.spanId}-${(span.traceFlags & 1) === 1 ? '01' : '00'}`;
+}

@@ -1,0 +1,149 @@
+/** Spans that programs make with OpenTelemetry's API are part of the traces of the engine. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type BaseContext, createFunctionHelpers, type DataModelOf, defineSchema, defineTable } from '@avvos/convoy';
+import { makeQueryRef } from '@avvos/convoy/client';
+import { type Convoy, createConvoy } from '@avvos/convoy/node';
+import { context, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { z } from 'zod';
+import { freshDatabaseUrl } from './app.js';
+
+const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
+type Context = BaseContext<DataModelOf<typeof schema>> & { readonly madeIn: string | undefined };
+const { query, mutation, action } = createFunctionHelpers<Context>();
+
+const activeTrace = (): string | undefined => trace.getActiveSpan()?.spanContext().traceId;
+const tracer = trace.getTracer('program');
+const listRef = makeQueryRef<Record<string, never>, { trace: string }>('list');
+
+const functions = {
+  list: query({
+    handler: async (ctx) =>
+      tracer.startActiveSpan('work', async (span) => {
+        await ctx.db.query('notes').collect();
+        // After an await the span is still active.
+        const found = activeTrace();
+        span.end();
+        return { trace: found, madeIn: ctx.madeIn };
+      }),
+  }),
+  add: mutation({
+    input: { text: z.string() },
+    handler: async (ctx, note) => {
+      await ctx.db.insert('notes', note);
+      return activeTrace();
+    },
+  }),
+  act: action({
+    handler: async (ctx) => ({ own: activeTrace(), called: await ctx.runQuery(listRef) }),
+  }),
+};
+
+/** A collector that keeps the bytes of all traces. */
+class Collector {
+  readonly #server: Server;
+  #bytes = Buffer.alloc(0);
+  #arrived: () => void = () => {};
+
+  constructor() {
+    this.#server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        if (request.url === '/v1/traces') this.#bytes = Buffer.concat([this.#bytes, ...chunks]);
+        response.end();
+        this.#arrived();
+      });
+    });
+  }
+
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Resolves once a span with this id has arrived. */
+  async has(id: string): Promise<void> {
+    while (!this.#bytes.includes(Buffer.from(id, 'hex'))) {
+      await new Promise<void>((resolve) => {
+        this.#arrived = resolve;
+      });
+    }
+  }
+
+  close(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+}
+
+const finished = new InMemorySpanExporter();
+let convoy: Convoy | undefined;
+let collector: Collector;
+
+beforeAll(() => {
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(finished)] }));
+});
+afterAll(() => {
+  context.disable();
+  trace.disable();
+});
+afterEach(async () => {
+  await convoy?.close();
+  collector.close();
+  finished.reset();
+});
+
+async function start(sampleRatio = 1): Promise<string> {
+  collector = new Collector();
+  const endpoint = await collector.listen();
+  convoy = await createConvoy({
+    databaseUrl: await freshDatabaseUrl(),
+    schema,
+    functions,
+    createContext: (_request, base) => ({ ...base, madeIn: activeTrace() }),
+    telemetry: { otlp: { endpoint, protocol: 'http/protobuf', metrics: false, logs: false }, sampleRatio },
+  });
+  const { url } = await convoy.listen({ port: 0 });
+  return url;
+}
+
+async function call(url: string, path: string, args: object = {}): Promise<{ data: never; traceId: string }> {
+  const body = JSON.stringify(args);
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(`${url}/api/${path}`, { method: 'POST', headers, body });
+  const { data } = (await response.json()) as { data: never };
+  return { data, traceId: response.headers.get('traceresponse')?.split('-')[1] ?? '' };
+}
+
+it('a span of a handler is below that of its run, which the collector receives', async () => {
+  const url = await start();
+  const { data, traceId } = await call(url, 'query/list');
+  expect(data).toEqual({ trace: traceId, madeIn: traceId });
+  const [span] = finished.getFinishedSpans();
+  expect(span?.spanContext().traceId).toBe(traceId);
+  const run = span?.parentSpanContext?.spanId ?? '';
+  expect(run).toMatch(/^[0-9a-f]{16}$/);
+  await collector.has(run);
+});
+
+it('calls at the same time, and functions that others call, each find their own', async () => {
+  const url = await start();
+  const calls = Array.from({ length: 20 }, (_, n) => call(url, 'mutation/add', { text: `${n}` }));
+  for (const { data, traceId } of await Promise.all(calls)) expect(data).toBe(traceId);
+  const { data, traceId } = await call(url, 'action/act');
+  expect(data).toMatchObject({ own: traceId, called: { trace: traceId } });
+});
+
+it('a call of the program around the engine belongs to its span', async () => {
+  await start(0);
+  await tracer.startActiveSpan('request', async (span) => {
+    const result = (await (convoy as Convoy).runQuery(listRef, {})) as { trace: string };
+    expect(result.trace).toBe(span.spanContext().traceId);
+    span.end();
+  });
+});
