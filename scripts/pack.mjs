@@ -7,10 +7,11 @@
 // packages of the platforms are optional dependencies in exactly this version, which
 // npm could not install before they are published, and there are no development
 // dependencies. Addons are taken from npm/; each must exist, unless --built-only.
-import { copyFile, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildPackage } from './build.mjs';
+import { packCreateApp } from './pack-create-app.mjs';
 import { filesOf, manifestOfConvoy, packageNameOf, platforms } from './platform-packages.mjs';
 import { root, run, StepError } from './run.mjs';
 import { vendorEsbuild } from './vendor.mjs';
@@ -69,9 +70,8 @@ export async function packAll({ out, repository, addon = builtAddon, withoutAddo
   packed.push({ ...(await packLibrary('convoy', engineFiles, published, { staging, out })), hasAddon: false });
   const auth = libraryManifest(await manifestIn('convoy-auth'), repository);
   packed.push({ ...(await packLibrary('convoy-auth', ['README.md'], auth, { staging, out })), hasAddon: false });
-  for (const name of await readdir(join(root, 'js'))) {
-    if (!name.startsWith('convoy')) packed.push({ ...(await packOther(name, out)), hasAddon: false });
-  }
+  const createApp = await packCreateApp(out);
+  packed.push({ ...createApp, bytes: (await stat(createApp.file)).size, hasAddon: false });
   await rm(staging, { recursive: true });
   return packed;
 }
@@ -97,14 +97,6 @@ async function packLibrary(name, files, manifest, { staging, out }) {
 
 async function manifestIn(name) {
   return JSON.parse(await readFile(join(root, 'js', name, 'package.json'), 'utf8'));
-}
-
-/** Packs another package where it is; its own scripts add what belongs into it. */
-async function packOther(folder, out) {
-  const at = join(root, 'js', folder);
-  const { name, version } = await manifestIn(folder);
-  await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--pack-destination', out], { cwd: at });
-  return tarball(name, version, out);
 }
 
 async function tarball(name, version, out) {

@@ -25,6 +25,10 @@ export interface Packages {
   remove(): Promise<void>;
 }
 
+async function versionOf(name: string): Promise<string> {
+  return JSON.parse(await readFile(join(root, 'js', name, 'package.json'), 'utf8')).version;
+}
+
 /** Packs the packages as they would be published, and installs `create-convoy-app` from its tarball. */
 export async function packPackages(): Promise<Packages> {
   const folder = await mkdtemp(join(tmpdir(), 'convoy-packed-'));
@@ -37,7 +41,8 @@ export async function packPackages(): Promise<Packages> {
     return join(folder, file.filename);
   };
   const [convoy, auth] = [await pack('convoy'), await pack('convoy-auth')];
-  const create = await pack('create-convoy-app');
+  await run(process.execPath, [join(root, 'scripts', 'pack-create-app.mjs'), folder]);
+  const create = join(folder, `create-convoy-app-${await versionOf('create-convoy-app')}.tgz`);
   await writeFile(join(folder, 'package.json'), '{ "private": true }');
   await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', create], { cwd: folder });
   const program = join(folder, 'node_modules', '.bin', 'create-convoy-app');
