@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { freshDatabaseUrl } from './app.js';
 import { hides, openPage, picture, send, shows, talkInTwoWindows } from './chat-page.js';
 import { launchChromium } from './chromium.js';
+import { LONG } from './model/random.js';
 import {
   followPage,
   freePort,
@@ -194,8 +195,7 @@ const SERVERS = [
 ];
 
 for (const { template, address: pattern, isLong, read, whileBroken } of SERVERS) {
-  const skipped = isLong && process.env.CONVOY_TEST_LONG !== '1';
-  describe.skipIf(skipped)(`the template ${template}`, { timeout: isLong ? 180_000 : 60_000 }, () => {
+  describe.skipIf(isLong && !LONG)(`the template ${template}`, { timeout: isLong ? 180_000 : 60_000 }, () => {
     let app: ScaffoldedApp;
     let dev: Running;
     let address: string;
@@ -263,7 +263,8 @@ for (const { template, address: pattern, isLong, read, whileBroken } of SERVERS)
       await page.context().close();
     });
 
-    test('is built without a database, and served; SIGTERM ends it while a page is open', async () => {
+    // Each step is a program that starts; `builds` and tests/build-start.test.ts are the same in the quick lane.
+    test.skipIf(!LONG)('is built without a database, and served; SIGTERM ends it while a page is open', async () => {
       await app.start('npm', ['run', 'build']).succeeds();
       const env = { DATABASE_URL: freshDatabaseUrl(), PORT: await freePort() };
       await app.start('npx', ['convoy', 'migrate'], env).succeeds();
@@ -280,7 +281,8 @@ for (const { template, address: pattern, isLong, read, whileBroken } of SERVERS)
   });
 }
 
-test(
+// Each example takes ten seconds to install and start: the quick lane has vite-ssr.
+test.skipIf(!LONG)(
   'the example chat is complete outside of the repository',
   async () => {
     const app = await scaffold(packages, 'my-chat', ['--example', 'chat']);
@@ -295,7 +297,7 @@ test(
   INSTALL_MS,
 );
 
-test(
+test.skipIf(!LONG)(
   'the example auth is complete outside of the repository',
   async () => {
     const app = await scaffold(packages, 'my-accounts', ['--example', 'auth']);

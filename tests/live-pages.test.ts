@@ -8,7 +8,7 @@ import { serve } from './app.js';
 import { api, cuttingProxy, functions, recordingPages, schema } from './live-pages.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
 
-const STEPS = LONG ? 10_000 : 2_000;
+const STEPS = LONG ? 10_000 : 800;
 const MAX_ROWS = 60;
 
 const closing: (() => Promise<void> | void)[] = [];

@@ -12,7 +12,7 @@ import { LONG, seedOfThisRun } from './model/random.js';
 import { Mismatch } from './model/session.js';
 import { schema } from './model/things.js';
 
-const STEPS = LONG ? 60_000 : 10_000;
+const STEPS = LONG ? 60_000 : 3_000;
 const seed = seedOfThisRun();
 
 async function onServer<T>(use: (psql: pg.Client) => Promise<T>, url = process.env.CONVOY_TEST_DATABASE_URL) {

@@ -122,7 +122,12 @@ describe('convoy doctor', () => {
 /** A proxy that passes requests on, without upgrades. */
 function proxyTo(target: URL, behaviour: 'plain' | 'buffers' | 'compresses'): Server {
   return createServer((incoming, outgoing) => {
-    const { method, url, headers } = incoming;
+    // Those of the connection end here, as at any proxy.
+    const {
+      method,
+      url,
+      headers: { connection: _, upgrade: __, ...headers },
+    } = incoming;
     const upstream = request({ host: target.hostname, port: target.port, method, path: url, headers }, (answer) => {
       if (behaviour !== 'buffers') {
         const compresses = behaviour === 'compresses';

@@ -1,5 +1,5 @@
 /** A program whose functions block their thread, throw uncaught errors, and print. */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { action, ConvoyError, defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { z } from 'zod';
@@ -8,24 +8,32 @@ export const schema = defineSchema({ notes: defineTable({ text: z.string() }) })
 
 const never = () => new Promise(() => {});
 
+/** Keeps its thread busy until the file exists, if one is given. */
+function block(until) {
+  while (until === undefined || !existsSync(until));
+}
+
 export const functions = {
   where: query({ handler: () => threadId }),
   list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
-  /** Creates the file `marker`, if one is given, when it has begun. */
+  /** Creates the file `marker`, if one is given, when it has begun. Ends when the file `until` exists. */
   loop: query({
-    input: { marker: z.string().optional() },
-    handler: (_ctx, { marker }) => {
+    input: { marker: z.string().optional(), until: z.string().optional() },
+    handler: (_ctx, { marker, until }) => {
       if (marker !== undefined) writeFileSync(marker, '');
-      for (;;);
+      block(until);
+      return null;
     },
   }),
   regex: query({ handler: () => /^(a+)+$/.test(`${'a'.repeat(60)}!`) }),
   /** Blocks its thread after it has waited for the database. */
   loopLater: query({
-    handler: async (ctx) => {
+    input: { until: z.string() },
+    handler: async (ctx, { until }) => {
       await ctx.db.query('notes').first();
-      for (;;);
+      block(until);
+      return null;
     },
   }),
   compute: query({
