@@ -7,6 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::failpoints::Failpoints;
+use crate::http::SecurityHeaders;
 use crate::origin::Origin;
 use crate::telemetry::TelemetryOptions;
 
@@ -36,6 +37,9 @@ pub struct Config {
     /// Cross-origin requests to allow.
     #[serde(default)]
     pub cors: Cors,
+    /// The headers by which browsers protect answers.
+    #[serde(default)]
+    pub security_headers: SecurityHeaders,
     /// A folder of static files, which listeners of the engine serve beside the base path.
     #[serde(default, rename = "static")]
     pub static_files: Option<PathBuf>,

@@ -51,8 +51,8 @@ pub use error::{Code, Failure};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
 pub use http::{
-    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, RoutesError, Server,
-    envelope_of,
+    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, RoutesError,
+    SecurityHeaders, Server, envelope_of,
 };
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};

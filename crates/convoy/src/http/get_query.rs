@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
@@ -62,7 +62,6 @@ pub(super) async fn answer(
     }
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, cache_control(caching));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
     if !matches!(caching, Caching::Public(_)) {
         headers.insert(VARY, HeaderValue::from_static("Authorization, Cookie, Origin"));
     }

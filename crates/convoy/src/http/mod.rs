@@ -19,6 +19,7 @@ mod respond;
 mod route;
 mod router;
 mod routes;
+mod security_headers;
 mod socket;
 mod static_files;
 mod stream;
@@ -63,6 +64,8 @@ use router::Found;
 pub use router::RoutesError;
 pub(crate) use router::{Router, Routes};
 use routes::RouteRequest;
+use security_headers::Content;
+pub use security_headers::SecurityHeaders;
 use socket::Upgrading;
 pub(crate) use static_files::{StaticError, StaticFiles};
 use stream::SubscribeParams;
@@ -207,7 +210,10 @@ async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connec
     let tasks = connection.tasks;
     let found = find(engine, &head);
     let cors = found.as_ref().and_then(|found| found.options()?.cors.as_ref());
-    let grant = Grant::of(&head.headers, cors.unwrap_or(&engine.config().cors));
+    let config = engine.config();
+    let grant = Grant::of(&head.headers, cors.unwrap_or(&config.cors));
+    let content = if found.is_some() { Content::Route } else { Content::Api };
+    let scheme = cross_origin::scheme_of(&head.headers, connection.peer, config);
     // A client that waits for 100 Continue has not sent the body.
     let expects_continue = head.headers.contains_key(EXPECT);
     let handling = handle(engine, head, &mut body, (connection, &grant, found), &record);
@@ -217,6 +223,8 @@ async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connec
         Err(_panic) => failure(&Failure::internal("http", &"a request panicked")),
     };
     grant.apply(&mut answer);
+    let content = answer.extensions_mut().remove().unwrap_or(content);
+    config.security_headers.apply(&mut answer, content, scheme.as_deref());
     if let Some(trace) = record.trace_response() {
         respond::mark_trace(&mut answer, &trace);
     }

@@ -2,7 +2,7 @@
 //! its functions has made.
 
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 
 use super::conditional;
@@ -24,7 +24,6 @@ pub(super) async fn answer(engine: &Engine, head: &Parts) -> Result<HttpAnswer, 
     conditional::mark_tag(&mut answer, tag);
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
     if answer.status() == StatusCode::OK {
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     }

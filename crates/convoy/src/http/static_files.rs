@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue,
-    IF_RANGE, LOCATION, RANGE, VARY,
+    ACCEPT, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, IF_RANGE,
+    LOCATION, RANGE, VARY,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
@@ -23,6 +23,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::conditional;
 use super::respond::{self, HttpAnswer, method_not_allowed};
+use super::security_headers::Content;
 use crate::config::Config;
 use encoding::Coding;
 pub(crate) use load::StaticError;
@@ -96,18 +97,20 @@ impl StaticFiles {
     pub(crate) fn answer(&self, head: &Parts) -> Option<HttpAnswer> {
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         let wants_page = is_read && accepts_html(&head.headers);
-        match self.find(head.uri.path(), wants_page)? {
-            _ if !is_read => Some(method_not_allowed(&head.method, METHODS)),
-            Found::File(file) => Some(file.answer(&head.method, &head.headers)),
+        let mut answer = match self.find(head.uri.path(), wants_page)? {
+            _ if !is_read => return Some(method_not_allowed(&head.method, METHODS)),
+            Found::File(file) => file.answer(&head.method, &head.headers),
             Found::Folder => {
                 let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
                 let location = HeaderValue::from_str(&format!("{}/{query}", head.uri.path())).ok()?;
                 let mut answer = respond::empty(StatusCode::TEMPORARY_REDIRECT);
                 answer.headers_mut().insert(LOCATION, location);
                 answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(REVALIDATE));
-                Some(answer)
+                answer
             }
-        }
+        };
+        answer.extensions_mut().insert(Content::File);
+        Some(answer)
     }
 
     /// Looks up a path as a request has it. `wants_page`: the browser navigates, so a path
@@ -187,7 +190,6 @@ impl File {
             false => REVALIDATE,
         };
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
-        headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
         if self.is_compressible {
             headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
         }

@@ -28,6 +28,7 @@ mod result_cache;
 mod round_trips;
 mod routes;
 mod row_security;
+mod security_headers;
 mod serial_queue;
 mod sessions;
 mod shared;

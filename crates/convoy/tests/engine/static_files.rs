@@ -12,7 +12,7 @@ use crate::shared::{functions, tables};
 use crate::wire::{exchange, header, send_request, status};
 
 /// A folder that is removed at the end of its test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -21,6 +21,10 @@ impl Drop for Folder {
 }
 
 impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn new(files: &[(&str, &[u8])]) -> Folder {
         let folder = std::env::temp_dir().join(format!("convoy-static-{}", convoy::id::mint()));
         for (name, bytes) in files {
@@ -40,7 +44,7 @@ fn script() -> String {
     "export const price = 1;\n".repeat(200)
 }
 
-fn front_end() -> Folder {
+pub(crate) fn front_end() -> Folder {
     Folder::new(&[
         ("index.html", PAGE.as_bytes()),
         (SCRIPT, script().as_bytes()),

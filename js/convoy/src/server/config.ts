@@ -17,7 +17,16 @@ export interface BuildConfig {
 export interface ConvoyConfig
   extends Pick<
     EngineOptions,
-    'limits' | 'poolSize' | 'basePath' | 'trustProxy' | 'cors' | 'openapi' | 'static' | 'workers' | 'resourceLimits'
+    | 'limits'
+    | 'poolSize'
+    | 'basePath'
+    | 'trustProxy'
+    | 'cors'
+    | 'securityHeaders'
+    | 'openapi'
+    | 'static'
+    | 'workers'
+    | 'resourceLimits'
   > {
   /** Settings of `convoy build`. */
   readonly build?: BuildConfig;
@@ -34,6 +43,7 @@ const KEYS = new Set<string>([
   'basePath',
   'trustProxy',
   'cors',
+  'securityHeaders',
   'openapi',
   'static',
   'workers',

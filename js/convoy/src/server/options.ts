@@ -69,6 +69,22 @@ export interface OpenApiOptions {
   readonly servers?: readonly string[];
 }
 
+/** The headers by which browsers protect responses. */
+export interface SecurityHeaders {
+  /**
+   * The header `Strict-Transport-Security` of all responses (none): set it if browsers reach the server by HTTPS only, such
+   * as `'max-age=31536000; includeSubDomains'`. It is left out where a trusted proxy reports plain HTTP.
+   */
+  readonly hsts?: string;
+  /** Changes the headers of the API: a value adds or replaces a header, `null` leaves it out. */
+  readonly api?: Readonly<Record<string, string | null>>;
+  /**
+   * The same for the headers of static files, and of HTML that a route returns. A header that the route sets itself
+   * stays.
+   */
+  readonly pages?: Readonly<Record<string, string | null>>;
+}
+
 /** Options of the engine, independent of the program. */
 export interface EngineOptions {
   /** `postgres://user:password@host/database`. */
@@ -98,6 +114,8 @@ export interface EngineOptions {
   readonly static?: string;
   /** Other origins that may call this server (none). */
   readonly cors?: CorsOptions;
+  /** The headers by which browsers protect responses, where they differ from the defaults. */
+  readonly securityHeaders?: SecurityHeaders;
   /**
    * The name of the program among those on the same database and base path (`default`). A development server that
    * evaluates modules again calls `createConvoy` again: it then loads the code into the Convoy that runs under this name,
