@@ -19,6 +19,9 @@ mod engine;
 mod error;
 mod failpoints;
 mod feed;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod http;
 pub mod id;

@@ -35,8 +35,8 @@ pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
     Unresponsive, UnstartedCall, WorkerId,
 };
-#[cfg(test)]
-pub(crate) use program::tests::route_of;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use program::route_of;
 pub(crate) use program::{Function, HttpGet, OpenApiDocument, Program, Route, RouteOptions};
 pub use program::{FunctionKind, ProgramDescription};
 pub(crate) use query::QueryRun;

@@ -361,15 +361,16 @@ impl Program {
     }
 }
 
+/// A route for tests and fuzz targets, which run no function.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn route_of(name: &str, method: &str, path: &str) -> Arc<Route> {
+    let (name, method, path) = (name.to_owned(), method.to_owned(), path.to_owned());
+    RouteDescription { name, method, path, options: RouteOptions::default() }.into_route(0, &Metrics::default())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-
-    /// A route for tests that run no function.
-    pub(crate) fn route_of(name: &str, method: &str, path: &str) -> Arc<Route> {
-        let (name, method, path) = (name.to_owned(), method.to_owned(), path.to_owned());
-        RouteDescription { name, method, path, options: RouteOptions::default() }.into_route(0, &Metrics::default())
-    }
 
     /// A mutation for tests that run no function.
     pub(crate) fn function(name: &str) -> Function {

@@ -12,6 +12,8 @@
 //! writes the log lacks, because they have no triggers, are polled ([`untracked_tables`]).
 
 mod demand;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod log;
 mod log_cursor;
 mod notifier;

@@ -8,6 +8,8 @@ mod cross_origin;
 mod dev_page;
 mod exchange;
 mod forwarded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod get_query;
 mod guard;
 mod health;

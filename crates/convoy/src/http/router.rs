@@ -167,6 +167,12 @@ impl Router {
 }
 
 impl Routes {
+    /// Whether a path is that of a route.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn has(&self, path: &str, base: &str) -> bool {
+        self.at(path, base).is_some()
+    }
+
     /// The routes of a path.
     fn at<'a>(&'a self, path: &'a str, base: &str) -> Option<matchit::Match<'a, 'a, &'a PathRoutes>> {
         if reserved_prefix(path, base).is_some() {

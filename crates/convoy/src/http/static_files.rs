@@ -5,6 +5,8 @@
 
 mod compress;
 mod encoding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod load;
 mod names;
 

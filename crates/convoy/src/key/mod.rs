@@ -10,6 +10,8 @@
 //! another component.
 
 mod bytes;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
