@@ -10,6 +10,7 @@
 import { copyFile, cp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { billFile, billOfAddon, billOfLibrary } from './bill-of-materials.mjs';
 import { buildPackage } from './build.mjs';
 import { packCreateApp } from './pack-create-app.mjs';
 import { filesOf, manifestOfConvoy, packageNameOf, platforms } from './platform-packages.mjs';
@@ -62,6 +63,9 @@ export async function packAll({ out, repository, addon = builtAddon, withoutAddo
     }
     const hasAddon = !missing.includes(platform.tag);
     if (hasAddon) await copyFile(addon(platform.tag), join(folder, 'convoy.node'));
+    const { version, license } = convoy;
+    const bill = await billOfAddon({ name: packageNameOf(platform), version, license }, platform.target);
+    await writeFile(join(folder, billFile), bill);
     packed.push({ ...(await pack(folder, packageNameOf(platform), out)), hasAddon });
   }
   await vendorEsbuild();
@@ -91,7 +95,11 @@ async function packLibrary(name, files, manifest, { staging, out }) {
     join(folder, 'dist'),
   ]);
   for (const each of files) await cp(join(root, 'js', name, each), join(folder, each), { recursive: true });
-  await writeFile(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  // In the repository, so that the lockfile tells the versions. The package has the files of esbuild.
+  const bill = await billOfLibrary(manifest, `js/${name}`, files.includes('vendor') ? ['esbuild'] : []);
+  await writeFile(join(folder, billFile), bill);
+  const published = { ...manifest, files: [...manifest.files, billFile] };
+  await writeFile(join(folder, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
   return pack(folder, manifest.name, out);
 }
 

@@ -7,6 +7,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { billFile } from './bill-of-materials.mjs';
 import { root, StepError } from './run.mjs';
 
 /**
@@ -77,7 +78,7 @@ export function filesOf(platform, { version, license, engines }) {
     description: `The engine of Convoy for ${platform.title}.`,
     license,
     main: 'convoy.node',
-    files: ['convoy.node'],
+    files: ['convoy.node', billFile],
     os: [platform.os],
     cpu: [platform.cpu],
     ...(platform.libc ? { libc: [platform.libc] } : {}),

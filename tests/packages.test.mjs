@@ -9,11 +9,13 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { filterProblems } from '@arethetypeswrong/core/problems';
+import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
 import { nodeFileTrace } from '@vercel/nft';
 import { publint } from 'publint';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PUBLISHED_PLATFORMS } from '../js/convoy/src/server/engine-packages.js';
 import { OLDEST_GLIBC } from '../js/convoy/src/server/platforms.js';
+import { billFile } from '../scripts/bill-of-materials.mjs';
 import { packAll } from '../scripts/pack.mjs';
 import { differences, oldestGlibc, packageNameOf, platforms } from '../scripts/platform-packages.mjs';
 
@@ -31,7 +33,7 @@ let packed;
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'convoy-packages-'));
   packed = await packAll({ out: folder, withoutAddon: 'manifest only', addon: () => path.join(folder, 'none') });
-}, 120_000);
+}, 240_000);
 afterAll(() => rm(folder, { recursive: true }));
 
 const tarballOf = (name) => packed.find((each) => each.name === name).file;
@@ -51,6 +53,55 @@ async function filesOf(name) {
       return { file, bytes: Number(bytes) };
     });
 }
+
+async function billOf(name) {
+  const { stdout } = await run('tar', ['-xOzf', tarballOf(name), `package/${billFile}`]);
+  return stdout;
+}
+
+describe('the bills of materials', () => {
+  const libraries = ['@avvos/convoy', '@avvos/convoy-auth'];
+  const validator = new Validation.JsonStrictValidator(Spec.Version.v1dot6);
+
+  test.each([...libraries, ...platforms.map(packageNameOf)])('of %s is valid CycloneDX', async (name) => {
+    const text = await billOf(name);
+    expect(await validator.validate(text)).toBeNull();
+    const { metadata, components, dependencies } = JSON.parse(text);
+    const { version } = await manifestOf(name);
+    expect(`${metadata.component.group}/${metadata.component.name}@${metadata.component.version}`).toBe(
+      `${name}@${version}`,
+    );
+    const known = new Set([metadata.component, ...components].map((each) => each['bom-ref']));
+    expect(known.size).toBe(components.length + 1);
+    const referred = dependencies.flatMap(({ ref, dependsOn }) => [ref, ...dependsOn]);
+    expect(referred.filter((ref) => !known.has(ref))).toEqual([]);
+  });
+
+  test.each(libraries)('of %s has every runtime dependency', async (name) => {
+    const { components } = JSON.parse(await billOf(name));
+    const { dependencies = {}, optionalDependencies = {} } = await manifestOf(name);
+    const listed = components.map(({ group, name }) => (group === undefined ? name : `${group}/${name}`));
+    for (const each of Object.keys({ ...dependencies, ...optionalDependencies })) expect(listed).toContain(each);
+  });
+
+  test('of an addon has every crate that the engine names, with its checksum', async () => {
+    const { components } = JSON.parse(await billOf('@avvos/convoy-linux-x64-gnu'));
+    const byName = new Map(components.map((each) => [each.name, each]));
+    const manifest = await readFile(path.join(repository, 'crates/convoy/Cargo.toml'), 'utf8');
+    const [, section] = /\n\[dependencies\]\n(.*?)\n\n/s.exec(manifest);
+    const crates = [...section.matchAll(/^([\w-]+)/gm)].map(([, crate]) => crate);
+    expect(crates.length).toBeGreaterThan(20);
+    for (const crate of crates) expect(byName.get(crate)?.hashes?.[0].content, crate).toMatch(/^[0-9a-f]{64}$/);
+    // Those of tests and of other platforms are not in it.
+    for (const other of ['proptest', 'convoy-testkit', 'windows-sys']) expect(byName.has(other)).toBe(false);
+  });
+
+  test('control: the validator refuses what is none', async () => {
+    const bill = JSON.parse(await billOf('@avvos/convoy'));
+    expect(await validator.validate(JSON.stringify({ ...bill, bomFormat: 'x' }))).not.toBeNull();
+    expect(await validator.validate(JSON.stringify({ ...bill, components: [{ name: 'x' }] }))).not.toBeNull();
+  });
+});
 
 describe('the packages of the platforms', () => {
   test('are up to date with scripts/platform-packages.mjs', async () => {
