@@ -367,15 +367,27 @@ fn of_this_table(table: &Table, path: &FieldPath, json: &RawValue) -> Result<(),
         && serde_json::from_str::<&str>(json.get())
             .is_ok_and(|id| id.rsplit_once(':').is_some_and(|(name, _)| name != table.name));
     if of_another {
-        let id = shorten(json.get());
-        return Err(invalid(format!("{id} is not the id of a document of `{}`.", table.name)));
+        return Err(invalid(format!("An id of a document of `{}` is needed, not of another table.", table.name)));
     }
     Ok(())
 }
 
 fn another_type(table: &Table, path: &FieldPath, json: &RawValue) -> Failure {
-    let (path, table, value) = (path.dotted(), &table.name, shorten(json.get()));
+    let (path, table, value) = (path.dotted(), &table.name, kind_of(json));
     invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type."))
+}
+
+/// What a JSON value is, for a message. Not the value: it may come from a row, and the message
+/// reaches the client.
+fn kind_of(json: &RawValue) -> &'static str {
+    match json.get().as_bytes().first() {
+        Some(b'"') => "text",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
 }
 
 /// Rejects bounds on values that have no order.
@@ -386,8 +398,9 @@ fn ordered(json: &RawValue, value: &KeyValue) -> Result<(), Failure> {
         _ => false,
     };
     if unordered {
-        let value = shorten(json.get());
-        return Err(invalid(format!("{value} has no order; compare with text, a number or a boolean.")));
+        let message =
+            format!("Compare with text, a number or a boolean, not with {}, which has no order.", kind_of(json));
+        return Err(invalid(message));
     }
     Ok(())
 }

@@ -128,8 +128,8 @@ describe('operations', () => {
       expect.stringMatching(/^ctx\.db\.insert: a query only reads/),
       expect.stringMatching(/^ctx\.db\.patch: a query only reads/),
       expect.stringMatching(/^ctx\.db\.delete: a query only reads/),
-      expect.stringMatching(/"nope:1" is not an id/),
-      expect.stringMatching(/There is no table "constructor"; the tables are channels, messages, settings, maps/),
+      expect.stringMatching(/An id is needed, such as messages:01890c5e-…, not a string that is none/),
+      expect.stringMatching(/There is no table 'constructor'; the tables are channels, messages, settings, maps/),
     ]);
     expect(engine.batches).toEqual([]);
   });
@@ -156,7 +156,7 @@ describe('get', () => {
     const other = await mutate(({ db }) => db.get('messages', CHANNEL as never));
     expect(other.body).toMatchObject({
       code: 'INVALID_ARGS',
-      message: expect.stringMatching(/an id of channels; an id of messages/),
+      message: expect.stringMatching(/An id of messages is needed, not one of channels/),
     });
     const none = await mutate(({ db }) => db.get('messages', undefined as never));
     expect(none.body).toMatchObject({ code: 'INVALID_ARGS' });

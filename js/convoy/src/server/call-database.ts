@@ -9,7 +9,7 @@ import { bindStatement } from '../sql/statement.js';
 import { storageProblem } from '../values/storable-json.js';
 import type { AccessControl } from './access/access-control.js';
 import { GuardedOperations } from './access/guarded-operations.js';
-import { inspectValue, invalid } from './argument-errors.js';
+import { describeValue, invalid } from './argument-errors.js';
 import { CachedDatabase } from './cached-database.js';
 import { CACHED_READS } from './cached-reads.js';
 import type { Call } from './call.js';
@@ -180,7 +180,7 @@ export class CallDatabase implements ScanSource {
       this.#mustWrite('patch');
       const [target, changes] = documentRef(this.#program, 'patch', args, 'the keys to change');
       if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) {
-        throw invalid(`patch() takes an object of the keys to change, not ${inspectValue(changes)}`);
+        throw invalid(`patch() takes an object of the keys to change, not ${describeValue(changes)}`);
       }
       assertRemovable(target.table, changes);
       return (scope) => this.#inOrder([target], () => this.#on(target.table).patch(scope, target, changes));
@@ -203,7 +203,7 @@ export class CallDatabase implements ScanSource {
       const [field, by] = args.slice(-2);
       assertNumberField(target.table, field);
       if (typeof by !== 'number' || !Number.isFinite(by)) {
-        throw invalid(`increment() adds a finite number, not ${inspectValue(by)}: increment(id, '${field}', 1)`);
+        throw invalid(`increment() adds a finite number, not ${describeValue(by)}: increment(id, '${field}', 1)`);
       }
       return (scope) => this.#inOrder([target], () => this.#on(target.table).increment(scope, target, field, by));
     });
@@ -311,7 +311,7 @@ export class CallDatabase implements ScanSource {
 function list(method: string, value: unknown): readonly unknown[] {
   // A copy without holes, which `map` would skip.
   if (Array.isArray(value)) return Array.from(value);
-  throw invalid(`${method}() takes an array, not ${inspectValue(value)}`);
+  throw invalid(`${method}() takes an array, not ${describeValue(value)}`);
 }
 
 function tablesIn(options: unknown): readonly string[] | null {

@@ -1,7 +1,7 @@
 /** Resolves the arguments that name a table or a document, the latter as `(id)` or `(table, id)`. */
 
 import { formatId, isUuid, parseId } from '../values/ids.js';
-import { inspectValue, invalid } from './argument-errors.js';
+import { describeValue, invalid, quoteName } from './argument-errors.js';
 import type { Program, Table } from './program.js';
 
 /** A reference to a document: its table, its bare uuid, and its full id. */
@@ -15,7 +15,7 @@ export interface Target {
 export function tableNamed({ tables }: Program, name: unknown): Table {
   const table = tables.get(name as string);
   if (table !== undefined) return table;
-  throw invalid(`There is no table ${inspectValue(name)}; the tables are ${[...tables.keys()].join(', ')}`);
+  throw invalid(`There is no table ${quoteName(name)}; the tables are ${[...tables.keys()].join(', ')}`);
 }
 
 /** The document named by `args`. The number of arguments decides the form; with a table, a bare uuid is accepted. */
@@ -40,7 +40,7 @@ export function documentRef(
 
 function targetById(program: Program, id: unknown): Target {
   const parts = parseId(id);
-  if (parts === null) throw invalid(`${inspectValue(id)} is not an id; ids look like messages:01890c5e-…`);
+  if (parts === null) throw invalid(`An id is needed, such as messages:01890c5e-…, not ${describeId(id)}`);
   const table = tableNamed(program, parts.table);
   return { table, uuid: parts.uuid, id: formatId(table.name, parts.uuid) };
 }
@@ -48,6 +48,9 @@ function targetById(program: Program, id: unknown): Target {
 function uuidIn(table: Table, id: unknown): string {
   const parts = parseId(id);
   if (parts?.table === table.name) return parts.uuid;
-  const what = parts === null ? 'not an id' : `an id of ${parts.table}`;
-  throw invalid(`${inspectValue(id)} is ${what}; an id of ${table.name} is needed`);
+  throw invalid(`An id of ${table.name} is needed, not ${parts === null ? describeId(id) : `one of ${parts.table}`}`);
+}
+
+function describeId(id: unknown): string {
+  return typeof id === 'string' ? 'a string that is none' : describeValue(id);
 }

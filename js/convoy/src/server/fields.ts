@@ -1,14 +1,14 @@
 /** Checks field names of handlers against the schema: only fields of the table are passed to SQL. */
 
 import { type FieldKind, fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsAt } from '../schema/index.js';
-import { inspectValue, invalid, quoteName } from './argument-errors.js';
+import { describeValue, invalid, quoteName } from './argument-errors.js';
 import type { Table } from './program.js';
 
 /** The kind of the field at `path`. Throws if there is no such field; `place` begins the message. */
 export function knownField(table: Table, path: unknown, place: string): FieldKind {
   const { schema } = table.definition;
   if (typeof path !== 'string')
-    throw invalid(`${place} takes the name of a field of ${table.name}, not ${inspectValue(path)}`);
+    throw invalid(`${place} takes the name of a field of ${table.name}, not ${describeValue(path)}`);
   if (path.split('.').length > MAX_FIELD_DEPTH) {
     throw invalid(`${place}: ${quoteName(path)} is nested too deeply; a path reaches ${MAX_FIELD_DEPTH} names deep`);
   }

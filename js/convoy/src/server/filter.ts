@@ -4,7 +4,7 @@ import { fieldNames } from '../schema/index.js';
 import { formatId, isUuid, parseId } from '../values/ids.js';
 import { formatPath, MAX_DEPTH } from '../values/json.js';
 import { storageProblem } from '../values/storable-json.js';
-import { inspectValue, invalid, quoteName } from './argument-errors.js';
+import { describeValue, invalid, quoteName } from './argument-errors.js';
 import { knownField } from './fields.js';
 import type { Filter } from './operations.js';
 import type { Table } from './program.js';
@@ -18,7 +18,7 @@ export function filterOf(table: Table, callback: unknown): Filter {
   const filter = recordedFilter(table, condition);
   if (filter !== null) return filter;
   throw invalid(
-    `${table.name}: the callback of filter() must return a condition made with q, not ${inspectValue(condition)}. ` +
+    `${table.name}: the callback of filter() must return a condition made with q, not ${describeValue(condition)}. ` +
       'The condition is evaluated in the database, so JavaScript comparisons do not work here: write ' +
       `(q) => q.eq(q.field('${firstField(table)}'), value), and combine conditions with q.and(…), q.or(…) and q.not(…)`,
   );
@@ -93,7 +93,7 @@ class FilterRecorder {
   in(field: unknown, values: unknown): RecordedCondition {
     const { path } = this.#field('in', field);
     if (!Array.isArray(values))
-      throw invalid(`${this.#table.name}: q.in() takes an array of values, not ${inspectValue(values)}`);
+      throw invalid(`${this.#table.name}: q.in() takes an array of values, not ${describeValue(values)}`);
     // Not `map`, which would skip holes.
     const checked = Array.from(values, (value) => this.#value('in', path, value));
     return new RecordedCondition(this.#table, { is: 'in', field: path, values: checked }, 1);
@@ -118,7 +118,7 @@ class FilterRecorder {
     const unordered = comparison !== 'eq' && comparison !== 'neq' && (checked === null || typeof checked === 'object');
     if (unordered) {
       throw invalid(
-        `${this.#table.name}: q.${comparison}() cannot compare with ${inspectValue(checked)}; give a string, a number or a boolean`,
+        `${this.#table.name}: q.${comparison}() cannot compare with ${describeValue(checked)}; give a string, a number or a boolean`,
       );
     }
     return new RecordedCondition(
@@ -144,7 +144,7 @@ class FilterRecorder {
   #condition(method: string, value: unknown): RecordedCondition {
     if (value instanceof RecordedCondition && value.table === this.#table) return value;
     throw invalid(
-      `${this.#table.name}: q.${method}() takes conditions made with q, not ${inspectValue(value)}; write ` +
+      `${this.#table.name}: q.${method}() takes conditions made with q, not ${describeValue(value)}; write ` +
         `q.${method}(q.eq(q.field('${firstField(this.#table)}'), value))`,
     );
   }
@@ -176,7 +176,7 @@ class FilterRecorder {
     const parts = parseId(value);
     if (parts?.table === name) return formatId(name, parts.uuid);
     const what = parts === null ? 'is not an id' : `is an id of ${parts.table}`;
-    throw invalid(`${place}: ${inspectValue(value)} ${what}; an id of ${name} is needed`);
+    throw invalid(`${place}: ${describeValue(value)} ${what}; an id of ${name} is needed`);
   }
 }
 

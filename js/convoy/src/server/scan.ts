@@ -7,7 +7,7 @@
 import type { TableTypes } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { storageProblem } from '../values/storable-json.js';
-import { inspectValue, invalid } from './argument-errors.js';
+import { describeValue, invalid } from './argument-errors.js';
 import type { DevWarnings, Step, Steps } from './dev-warnings.js';
 import type { PageRange } from './document-operations.js';
 import type { Document } from './documents.js';
@@ -203,7 +203,7 @@ function planOf({ range, filters, by, order, offset, limit }: ScanSpec): Plan {
 function wholeNumber(method: string, value: unknown, min: number, max: number): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
   const name = method.endsWith(')') ? method : `${method}()`;
-  throw invalid(`${name} takes a whole number from ${min} to ${max}, not ${inspectValue(value)}`);
+  throw invalid(`${name} takes a whole number from ${min} to ${max}, not ${describeValue(value)}`);
 }
 
 function parseCursor(name: string, value: unknown): string | null {
@@ -211,5 +211,5 @@ function parseCursor(name: string, value: unknown): string | null {
   if (value === undefined || value === null || value === '') return null;
   // A string that Postgres cannot store is not a cursor, and cannot be sent to the engine.
   if (typeof value === 'string' && storageProblem(value) === null) return value;
-  throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${inspectValue(value)}`);
+  throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${describeValue(value)}`);
 }
