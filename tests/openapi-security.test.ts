@@ -110,7 +110,9 @@ async function callWith(scheme: Record<string, string>, credentials: string): Pr
       : place === 'cookie'
         ? { cookie: `${name}=${credentials}` }
         : { [name]: credentials };
-  const response = await fetch(`${url}/api/query/notes.who`, { method: 'POST', headers: header, body: '{}' });
+  // Without it, a server asks where the cookies come from.
+  const headers = { 'content-type': 'application/json', ...header };
+  const response = await fetch(`${url}/api/query/notes.who`, { method: 'POST', headers, body: '{}' });
   expect(response.status).toBe(200);
   return (await response.json()).data;
 }

@@ -56,7 +56,7 @@ pub fn flush_log(timeout: u32) {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no message)");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    output::stderr().write(&format!("convoy: panic at {location}: {}\n", output::cut(&message)));
+    output::stderr().write_log(&format!("convoy: panic at {location}: {}\n", output::cut(&message)));
 }
 
 /// The writer of the log: each event is written whole, in one call.
@@ -64,7 +64,7 @@ struct Log;
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        output::stderr().write(&String::from_utf8_lossy(line));
+        output::stderr().write_log(&String::from_utf8_lossy(line));
         Ok(line.len())
     }
 

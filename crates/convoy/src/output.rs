@@ -9,6 +9,7 @@
 //! lost to a write error such as `EAGAIN`.
 
 pub mod recent_lines;
+mod redact;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -120,6 +121,11 @@ impl Output {
         // If the thread cannot be started, lines are dropped, and the queue stays bounded.
         drop(std::thread::Builder::new().name("convoy-output".into()).spawn(move || writer.run()));
         Output(shared)
+    }
+
+    /// Queues lines of the log, without passwords that they quote.
+    pub fn write_log(&self, text: &str) {
+        self.write(&redact::without_passwords(text));
     }
 
     /// Queues text. Never waits; lines beyond the bounds are dropped.

@@ -52,6 +52,10 @@ pub fn url_of(url: &[u8], host: &str) -> Option<(String, String)> {
     let mut head = hyper::Request::new(()).into_parts().0;
     head.headers.insert("host", HeaderValue::from_str(host).ok()?);
     head.uri = uri;
+    // Of `CONNECT` and `OPTIONS *`, which no route matches.
+    if !head.uri.path().starts_with('/') {
+        return None;
+    }
     let url = request_url::of(&head, Some(PEER), &CONFIGS[0]).ok()?;
     Some((url, head.uri.path().to_owned()))
 }

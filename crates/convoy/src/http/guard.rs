@@ -48,7 +48,7 @@ pub(super) fn check(head: &mut Parts, peer: Option<IpAddr>, config: &Config) -> 
     if origin == RequestOrigin::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
         remove_credentials(head);
     }
-    Ok(())
+    check_cookies(head, "")
 }
 
 /// The same for a route, which takes bodies of every type: a plain form needs no preflight.
@@ -67,6 +67,12 @@ pub(super) fn check_route(
     if origin == RequestOrigin::Listed && !cors.credentials {
         remove_credentials(head);
     }
+    check_cookies(head, "; or give the route crossSite: true if it does not use cookies to tell who asks")
+}
+
+/// Refuses cookies without a proof of the page that they come from: browsers that send neither
+/// header send a plain form with cookies, and without a preflight.
+fn check_cookies(head: &Parts, otherwise: &str) -> Result<(), Failure> {
     let is_safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let has_proof = [ORIGIN, HeaderName::from_static("sec-fetch-site")]
         .iter()
@@ -74,9 +80,10 @@ pub(super) fn check_route(
     if is_safe || has_proof || !head.headers.contains_key(COOKIE) || is_json(&head.headers) {
         return Ok(());
     }
-    let message = "This request has a Cookie header, and neither Origin nor Sec-Fetch-Site show which page it comes \
-                   from. Send it with Content-Type: application/json or without cookies; or give the route \
-                   crossSite: true if it does not use cookies to tell who asks.";
+    let message = format!(
+        "This request has a Cookie header, and neither Origin nor Sec-Fetch-Site show which page it comes from. Send it \
+         with Content-Type: application/json or without cookies{otherwise}."
+    );
     Err(Failure::new(Code::Forbidden, message))
 }
 
