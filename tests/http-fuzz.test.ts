@@ -20,12 +20,16 @@ const CONNECTIONS = LONG ? 100_000 : 1_500;
 const SOCKETS = LONG ? 30_000 : 500;
 const AT_ONCE = 48;
 
-let smuggled = 0;
+/** The connections on which a call was smuggled. */
+const smuggled: number[] = [];
 const functions = {
   fuzz: {
     echo: query({ input: z.looseObject({}), handler: (_ctx, input) => Object.keys(input) }),
     write: mutation({ input: z.looseObject({}), handler: () => null }),
-    smuggled: mutation({ input: {}, handler: () => void smuggled++ }),
+    smuggled: mutation({
+      input: { connection: z.string() },
+      handler: (_ctx, { connection }) => void smuggled.push(Number(connection)),
+    }),
   },
 };
 const routes = {
@@ -44,14 +48,20 @@ beforeAll(async () => {
 });
 afterAll(() => app.close());
 
+const choices = (seed: number, connection: number): Random => new Random(Math.imul(seed, 0x9e3779b1) + connection);
+
 /** Runs `one` with the choices of its own seed, `count` times; returns the first fault, with the seed that shows it. */
-async function faults(seed: number, count: number, one: (random: Random) => Promise<string | null>): Promise<string[]> {
+async function faults(
+  seed: number,
+  count: number,
+  one: (random: Random, connection: number) => Promise<string | null>,
+): Promise<string[]> {
   const found: string[] = [];
   let next = 0;
   const work = async (): Promise<void> => {
     while (next < count && found.length === 0) {
       const number = next++;
-      const fault = await one(new Random(Math.imul(seed, 0x9e3779b1) + number));
+      const fault = await one(choices(seed, number), number);
       if (fault !== null) found.push(`connection ${number}: ${fault}`);
     }
   };
@@ -59,8 +69,12 @@ async function faults(seed: number, count: number, one: (random: Random) => Prom
   return found;
 }
 
-async function requestFault(to: number, random: Random, deadlineMs?: number): Promise<string | null> {
-  const bytes = connectionBytes(random);
+async function requestFault(
+  to: number,
+  [random, connection]: readonly [Random, number],
+  deadlineMs?: number,
+): Promise<string | null> {
+  const bytes = connectionBytes(random, connection);
   const exchanged = await exchange(to, bytes, random, deadlineMs);
   const fault = faultOf(exchanged);
   return fault === null ? null : `${fault}; sent ${shown(bytes)}, received ${shown(exchanged.received)}`;
@@ -82,8 +96,8 @@ async function expectNormalAnswers(): Promise<void> {
 
 test(`requests: ${CONNECTIONS} connections`, { timeout: 3_600_000 }, () =>
   withSeeds('http-fuzz-requests', async (seed) => {
-    expect(await faults(seed, CONNECTIONS, (random) => requestFault(port, random))).toEqual([]);
-    expect(smuggled).toBe(0);
+    expect(await faults(seed, CONNECTIONS, (...choice) => requestFault(port, choice))).toEqual([]);
+    expect(smuggled.map((number) => shown(connectionBytes(choices(seed, number), number)))).toEqual([]);
     await expectNormalAnswers();
   }),
 );
@@ -123,8 +137,8 @@ test('control: a server that goes by Content-Length alone is found out', async (
   await once(naive.server.listen(0, '127.0.0.1'), 'listening');
   const { port } = naive.server.address() as AddressInfo;
   try {
-    const found = await faults(seedOfThisRun(), CONNECTIONS, async (random) => {
-      const fault = await requestFault(port, random, 300);
+    const found = await faults(seedOfThisRun(), CONNECTIONS, async (...choice) => {
+      const fault = await requestFault(port, choice, 300);
       return naive.smuggled() > 0 && fault !== null ? fault : null;
     });
     expect(found).not.toEqual([]);

@@ -9,7 +9,11 @@ import type { Random } from '../model/random.js';
 /** The function that must never run. */
 export const CANARY = 'fuzz.smuggled';
 
-const SMUGGLED = `POST /api/mutation/${CANARY} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`;
+/** The call, with the number of the connection that it was sent on. */
+function smuggled(connection: number): string {
+  const body = JSON.stringify({ connection: String(connection).padStart(8, '0') });
+  return `POST /api/mutation/${CANARY} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+}
 
 const METHODS = [
   'GET',
@@ -184,13 +188,14 @@ const json = (random: Random): string =>
   ]);
 
 /** The bytes of one connection: requests, one after the other. */
-export function connectionBytes(random: Random): Buffer {
+export function connectionBytes(random: Random, connection: number): Buffer {
+  const call = smuggled(connection);
   const count = random.chance(0.7) ? 1 : 1 + random.below(5);
-  const whole = Buffer.from(Array.from({ length: count }, () => request(random)).join(''), 'latin1');
+  const whole = Buffer.from(Array.from({ length: count }, () => request(random, call)).join(''), 'latin1');
   return random.chance(0.4) ? damaged(random, whole) : whole;
 }
 
-function request(random: Random): string {
+function request(random: Random, call: string): string {
   const isOdd = random.chance(0.3);
   const method = isOdd ? random.pick(METHODS) : random.pick(['GET', 'POST', 'POST']);
   const version = random.chance(0.1) ? random.pick(VERSIONS) : 'HTTP/1.1';
@@ -202,19 +207,19 @@ function request(random: Random): string {
   }
   if (random.chance(0.05)) headers.push(random.pick([' folded', '\tfolded: x', 'no colon', ': no name', 'a b: c', '']));
   if (random.chance(0.01)) headers.push(...Array.from({ length: 200 }, (_, n) => `x-${n}: y`));
-  const { lines, body } = framed(random);
+  const { lines, body } = framed(random, call);
   const end = random.chance(0.03) ? random.pick(['\n', '\r', '\r\n \r\n']) : '\r\n';
   const [first = '', ...rest] = random.chance(0.5) ? [...headers, ...lines] : [...lines, ...headers];
   return `${line}${end}${[first, ...rest].join(end)}${end}${end}${body}`;
 }
 
 /** The headers about the body, and the body. */
-function framed(random: Random): { lines: string[]; body: string } {
-  const content = random.chance(0.3) ? SMUGGLED : json(random);
+function framed(random: Random, call: string): { lines: string[]; body: string } {
+  const content = random.chance(0.3) ? call : json(random);
   const length = (text: string): string => `content-length: ${text.length}`;
   const coding = 'transfer-encoding: chunked';
   // Both readings of these leave the call in a body, or behind a request after which the connection has to end.
-  const ended = `0\r\n\r\n${SMUGGLED}`;
+  const ended = `0\r\n\r\n${call}`;
   switch (random.pick(FRAMINGS)) {
     case 'length':
       return { lines: [length(content)], body: content };
@@ -225,11 +230,11 @@ function framed(random: Random): { lines: string[]; body: string } {
     case 'both':
       return { lines: random.chance(0.5) ? [length(ended), coding] : [coding, length(ended)], body: ended };
     case 'lengths':
-      return { lines: ['content-length: 0', length(SMUGGLED)].sort(() => random.fraction() - 0.5), body: SMUGGLED };
+      return { lines: ['content-length: 0', length(call)].sort(() => random.fraction() - 0.5), body: call };
     case 'odd length':
       return {
-        lines: [`content-length: ${random.pick(ODD_LENGTHS).replaceAll('{}', String(SMUGGLED.length))}`],
-        body: SMUGGLED,
+        lines: [`content-length: ${random.pick(ODD_LENGTHS).replaceAll('{}', String(call.length))}`],
+        body: call,
       };
     case 'odd coding':
       return { lines: [length(ended), `transfer-encoding: ${random.pick(ODD_CODINGS)}`], body: ended };
