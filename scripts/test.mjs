@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { buildEngine, buildPackage } from './build.mjs';
 import { findChromium } from './chromium.mjs';
+import { fuzz } from './fuzz.mjs';
 import { findPgBouncer } from './pgbouncer.mjs';
 import { postgresForTests } from './postgres.mjs';
 import { root, run, StepError } from './run.mjs';
@@ -39,6 +40,7 @@ async function runAll() {
     const browser = chromium === undefined ? {} : { CONVOY_TEST_CHROMIUM: chromium };
     await run('TypeScript tests', 'npx', ['vitest', 'run', ...excluded], { env: { ...env, ...browser } });
   });
+  if (values.long) await fuzz({ minutes: 10, targets: [] });
   console.log('\n✓ All tests passed.');
 }
 

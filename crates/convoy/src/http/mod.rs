@@ -43,6 +43,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +90,9 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
 /// The size of a connection's read buffer: the allowed headers and the request line.
 const BUFFER_BYTES: usize = guard::MAX_HEADER_BYTES + (16 << 10);
 
+/// The time between two warnings about connections that cannot be accepted.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A listening server. Dropping it does not stop it; [`Server::close`] does.
 pub struct Server {
     /// The address it listens on.
@@ -129,6 +133,7 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run(&self) {
+        let mut warned: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -142,7 +147,10 @@ impl Acceptor {
                 }
                 Err(error) => {
                     // Usually out of file descriptors: wait until some are closed.
-                    tracing::warn!(cause = %error, "a connection could not be accepted");
+                    if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+                        tracing::warn!(cause = %error, "a connection could not be accepted; it is tried again");
+                        warned = Some(Instant::now());
+                    }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
