@@ -10,6 +10,7 @@ use crate::failpoints::Failpoints;
 use crate::http::SecurityHeaders;
 use crate::origin::Origin;
 use crate::telemetry::TelemetryOptions;
+use crate::trusted_proxies::TrustedProxies;
 
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,10 +31,10 @@ pub struct Config {
     /// Development: clients receive the causes of errors, and `Host` is checked.
     #[serde(default)]
     pub dev: bool,
-    /// Whether a trusted proxy is in front: then the last address in `X-Forwarded-For` is
-    /// the client's, and `X-Forwarded-Host` is the host that it requested.
+    /// The proxies whose `X-Forwarded-For` tells the address of the client, and whose
+    /// `X-Forwarded-Host` the host that it requested.
     #[serde(default)]
-    pub trust_proxy: bool,
+    pub trust_proxy: TrustedProxies,
     /// Cross-origin requests to allow.
     #[serde(default)]
     pub cors: Cors,

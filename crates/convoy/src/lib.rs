@@ -40,6 +40,7 @@ mod supervise;
 mod telemetry;
 mod time;
 mod transfer;
+mod trusted_proxies;
 mod value;
 mod write_log;
 
@@ -60,6 +61,7 @@ pub use http::{
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
 pub use telemetry::{Otlp, OtlpError, OtlpProtocol, PrometheusAddress, TelemetryOptions};
+pub use trusted_proxies::TrustedProxies;
 pub use transfer::{
     ExportOptions, ExportReport, Import, ImportOptions, ImportReport, Scan, Step, Tools, ToolsOptions, TransferError,
     Verdict,

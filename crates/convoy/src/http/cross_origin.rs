@@ -96,7 +96,8 @@ pub(super) fn scheme_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Conf
 /// The first value of a header by a trusted proxy: with `trustProxy`, or in development from
 /// this machine. Of several values, the first is that of the browser's request.
 pub(super) fn forwarded(name: &str, headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> Option<String> {
-    let is_trusted = config.trust_proxy || (config.dev && peer.is_some_and(|peer| peer.to_canonical().is_loopback()));
+    let is_trusted =
+        config.trust_proxy.trusts(peer) || (config.dev && peer.is_some_and(|peer| peer.to_canonical().is_loopback()));
     let values = headers.get(name).filter(|_| is_trusted)?;
     let values = String::from_utf8_lossy(values.as_bytes());
     let first = values.split(',').next().unwrap_or_default().trim();

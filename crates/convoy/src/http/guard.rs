@@ -186,21 +186,18 @@ pub(super) fn caller_with_token(head: Parts, address: Option<IpAddr>) -> CallerO
     })
 }
 
-/// The address of the client. `X-Forwarded-For` is used only with `trustProxy`, since any
-/// client can send it. `None` if the server that received the request does not tell its
-/// peer.
-pub(super) fn address(headers: &HeaderMap, peer: Option<IpAddr>, trust_proxy: bool) -> Option<IpAddr> {
-    if !trust_proxy {
-        return peer;
-    }
-    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
-    forwarded.and_then(|addresses| addresses.rsplit(',').next()?.trim().parse().ok()).or(peer)
+/// The address of the client. `None` if the server that received the request does not tell
+/// its peer, and no trusted proxy tells the address.
+pub(super) fn address(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> Option<IpAddr> {
+    // Text that is not ASCII is no address.
+    let forwarded = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default());
+    config.trust_proxy.client(peer, forwarded)
 }
 
 /// The address by which streams are counted: `None` if it may not be the client's, or is
 /// this machine's.
-pub(super) fn counted(address: Option<IpAddr>, trust_proxy: bool) -> Option<IpAddr> {
-    address.filter(|address| trust_proxy && !address.is_loopback())
+pub(super) fn counted(address: Option<IpAddr>, peer: Option<IpAddr>, config: &Config) -> Option<IpAddr> {
+    address.filter(|address| config.trust_proxy.trusts(peer) && !address.is_loopback())
 }
 
 /// The client's consistency token.

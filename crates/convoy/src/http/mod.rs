@@ -272,8 +272,8 @@ async fn handle(
     if let (Some(page), Some(path), Some(peer)) = (engine.dev_page(), dev_page::path_of(&head), peer) {
         return dev_page::answer(page, path, (&head, body), (peer, &config.limits)).await;
     }
-    let address = guard::address(&head.headers, peer, config.trust_proxy);
-    let counted = guard::counted(address, config.trust_proxy);
+    let address = guard::address(&head.headers, peer, config);
+    let counted = guard::counted(address, peer, config);
     let route = match Route::parse(&head.method, &head.uri, &config.base_path) {
         Ok(route) => route,
         Err(RouteError::Unknown(refused)) => {

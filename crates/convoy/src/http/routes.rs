@@ -73,7 +73,7 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
     }
     let has_body = !matches!(head.method, Method::GET | Method::HEAD) && !body.is_end_stream();
     let input = json!({ "params": matched.params()?, "url": url, "hasBody": has_body });
-    let address = guard::address(&head.headers, peer, config.trust_proxy);
+    let address = guard::address(&head.headers, peer, config);
     let caller = guard::caller(head, address, false);
     let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
     // A client that waits for 100 Continue has not sent the body.
@@ -86,7 +86,7 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
         IncomingRoute {
             caller,
             input: input.to_string().into(),
-            address: guard::counted(address, config.trust_proxy),
+            address: guard::counted(address, peer, config),
             chunks: upload.into_chunks(),
         },
     );

@@ -77,6 +77,21 @@ describe('the options of convoy start', () => {
     });
   });
 
+  it.each([
+    ['0', false],
+    ['true', true],
+    ['2', 2],
+    ['10.0.0.0/8, fd00::/8', ['10.0.0.0/8', 'fd00::/8']],
+  ])('take the proxies %s', (text, trustProxy) => {
+    expect(startOptionsOf(start, { DATABASE_URL, CONVOY_TRUST_PROXY: text })).toMatchObject({ trustProxy });
+  });
+
+  it('name a variable that says no proxies', () => {
+    expect(() => startOptionsOf(start, { DATABASE_URL, CONVOY_TRUST_PROXY: 'yes' })).toThrow(
+      /CONVOY_TRUST_PROXY is "yes"/,
+    );
+  });
+
   it('prefer flags', () => {
     const env = { DATABASE_URL, PORT: '1', HOST: '::1', CONVOY_WORKERS: '2' };
     const flags = { ...start, port: '4', host: '::', workers: '8' };

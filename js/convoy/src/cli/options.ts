@@ -118,7 +118,7 @@ export interface StartOptions {
   readonly workers: number | undefined;
   readonly poolSize: number | undefined;
   readonly basePath: string | undefined;
-  readonly trustProxy: boolean | undefined;
+  readonly trustProxy: boolean | number | readonly string[] | undefined;
   readonly corsOrigins: readonly string[] | undefined;
 }
 
@@ -136,7 +136,7 @@ export function startOptionsOf(flags: StartFlags, env: Readonly<Record<string, s
         : parseCount(workers, flags.workers === undefined ? 'CONVOY_WORKERS' : '--workers'),
     poolSize: env.CONVOY_POOL_SIZE ? parseCount(env.CONVOY_POOL_SIZE, 'CONVOY_POOL_SIZE') : undefined,
     basePath: env.CONVOY_BASE_PATH || undefined,
-    trustProxy: parseSwitch(env.CONVOY_TRUST_PROXY, 'CONVOY_TRUST_PROXY'),
+    trustProxy: parseProxies(env.CONVOY_TRUST_PROXY || undefined),
     corsOrigins: origins?.split(',').map((origin) => origin.trim()),
   };
 }
@@ -156,11 +156,17 @@ function parseCount(text: string, source: string): number {
   throw new Error(`${source} is ${JSON.stringify(text)}: give a number from 1.`);
 }
 
-function parseSwitch(text: string | undefined, source: string): boolean | undefined {
-  if (!text) return undefined;
+/** The engine checks networks. */
+function parseProxies(text: string | undefined): boolean | number | readonly string[] | undefined {
+  if (text === undefined) return undefined;
   if (['1', 'true'].includes(text)) return true;
   if (['0', 'false'].includes(text)) return false;
-  throw new Error(`${source} is ${JSON.stringify(text)}: give 1 or 0.`);
+  if (/^\d+$/.test(text)) return Number(text);
+  if (/[.:]/.test(text)) return text.split(',').map((network) => network.trim());
+  throw new Error(
+    `CONVOY_TRUST_PROXY is ${JSON.stringify(text)}: give 0, the number of proxies, or their networks, such as ` +
+      '10.0.0.0/8,fd00::/8.',
+  );
 }
 
 function parsePort(text: string, source: string): number {

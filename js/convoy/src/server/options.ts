@@ -98,10 +98,12 @@ export interface EngineOptions {
   /** The prefix of Convoy's paths (`/api`). */
   readonly basePath?: string;
   /**
-   * Whether the server is behind a trusted proxy (false): the client's address is then the last one in `X-Forwarded-For`,
-   * and the requested host is `X-Forwarded-Host`, if present.
+   * The trusted proxies in front of the server (none): `true` for one, the number of proxies, or the addresses and networks
+   * of all of them, such as `['10.0.0.0/8']`. The client's address is then the last one in `X-Forwarded-For` that is not a
+   * proxy's, and the requested host is `X-Forwarded-Host`, if present. `false` says that clients connect directly, which a
+   * program with rate limits needs to know.
    */
-  readonly trustProxy?: boolean;
+  readonly trustProxy?: boolean | number | readonly string[];
   /**
    * Whether to serve the OpenAPI document of the public functions, to everyone, at `/api/openapi.json` (in development
    * only).
