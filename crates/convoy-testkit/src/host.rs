@@ -152,6 +152,7 @@ struct RunningCall {
     refresh_ms: Mutex<Option<u64>>,
     seen: Mutex<Option<Seen>>,
     expires_at: Mutex<Option<f64>>,
+    user: Mutex<Option<String>>,
 }
 
 impl Ctx {
@@ -212,6 +213,11 @@ impl Ctx {
         *self.call.expires_at.lock() = Some(ms);
     }
 
+    /// Reports the user that a context has found.
+    pub fn signed_in(&self, user: &str) {
+        *self.call.user.lock() = Some(user.to_owned());
+    }
+
     /// Drops the call without an answer, like a worker thread that exits.
     pub fn end_host(&self) {
         self.call.link.lock().take();
@@ -266,6 +272,7 @@ impl FunctionHost for ScriptedHost {
             refresh_ms: Mutex::default(),
             seen: Mutex::default(),
             expires_at: Mutex::default(),
+            user: Mutex::default(),
         });
         self.calls.lock().insert(call, running.clone());
         let body = match work {
@@ -290,6 +297,7 @@ impl FunctionHost for ScriptedHost {
                 refresh_ms: *running.refresh_ms.lock(),
                 seen: running.seen.lock().take(),
                 expires_at: *running.expires_at.lock(),
+                user: running.user.lock().clone(),
             };
             let link = running.link.lock().take();
             if let Some(link) = link {

@@ -120,6 +120,12 @@ pub enum OpenError {
     /// The static files cannot be served.
     #[error(transparent)]
     Static(#[from] StaticError),
+    /// A function has a rate limit, and it is not known which addresses are those of clients.
+    #[error(
+        "`{0}` has a rateLimit, and callers who are not signed in count by address; so set trustProxy: true behind a proxy, \
+         or the number or the networks of all proxies, or false if clients connect directly."
+    )]
+    UnknownAddresses(Arc<str>),
     /// The database lacks what the schema needs, and may not be changed.
     #[error("The database does not fit the code, and is not changed here: {} missing; run `convoy migrate`.", list(.0))]
     Outdated(Vec<PlannedStep>),
@@ -158,7 +164,8 @@ impl OpenError {
             | OpenError::Schema(_)
             | OpenError::Routes(_)
             | OpenError::Description(_)
-            | OpenError::Static(_) => Failure::new(Code::InvalidArgs, self.to_string()),
+            | OpenError::Static(_)
+            | OpenError::UnknownAddresses(_) => Failure::new(Code::InvalidArgs, self.to_string()),
             OpenError::Outdated(steps) => {
                 Failure::new(Code::InvalidArgs, self.to_string()).with_details(&serde_json::json!({ "pending": steps }))
             }

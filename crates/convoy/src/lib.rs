@@ -33,6 +33,7 @@ mod op;
 mod origin;
 pub mod output;
 mod postgres;
+mod rate_limit;
 mod read_cache;
 mod schema;
 mod sql;
@@ -61,8 +62,8 @@ pub use http::{
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
 pub use telemetry::{Otlp, OtlpError, OtlpProtocol, PrometheusAddress, TelemetryOptions};
-pub use trusted_proxies::TrustedProxies;
 pub use transfer::{
     ExportOptions, ExportReport, Import, ImportOptions, ImportReport, Scan, Step, Tools, ToolsOptions, TransferError,
     Verdict,
 };
+pub use trusted_proxies::TrustedProxies;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::call_limits::time_limit_name;
 use super::host::{CallLink, FromHost};
 use super::route_exchange::RouteCall;
 use super::scope::CallScope;
-use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, HostInvocation};
+use super::{CallId, Dispatcher, Function, FunctionHost, HostInvocation};
 use crate::error::{Code, Failure};
 use crate::telemetry::{RemoteSpan, Span, SpanKind};
 
@@ -112,13 +113,9 @@ impl Dispatcher {
 
     /// The beginning of a message about a function that exceeded its time limit.
     pub(super) fn did_not_finish(&self, function: &Function) -> String {
-        let limits = &self.inner.limits;
-        let (name, limit) = match function.kind {
-            FunctionKind::Query => ("queryMs", limits.query_ms),
-            FunctionKind::Mutation => ("mutationMs", limits.mutation_ms),
-            FunctionKind::Action => ("actionMs", limits.action_ms),
-        };
-        format!("`{}` did not finish within {} (limits.{name})", function.name, format_ms(limit))
+        let (name, limit) = (time_limit_name(function), self.limits_of(function).time);
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        format!("`{}` did not finish within {} ({name})", function.name, format_ms(limit))
     }
 }
 

@@ -169,6 +169,8 @@ pub struct CallMetadata {
     pub seen: Option<Seen>,
     /// When the context expires, in milliseconds since 1970.
     pub expires_at: Option<f64>,
+    /// Only for [`HostTask::Context`]: identifies the user that is signed in.
+    pub user: Option<String>,
 }
 
 /// Members of a context by key: canonical JSON if the value is plain data, `None` if it

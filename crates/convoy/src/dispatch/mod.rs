@@ -4,6 +4,7 @@
 
 mod cached_read;
 mod call;
+mod call_limits;
 mod commit;
 mod contention;
 mod drive;
@@ -44,6 +45,7 @@ pub(crate) use route_exchange::{RequestChunks, RouteBody, RouteCall, RouteClient
 pub use route_exchange::{RouteExchange, RouteHead};
 pub use workers::{WorkerEvent, Workers};
 
+use call_limits::CallLimits;
 use commit::Committer;
 use commit::idempotency::KeyLocks;
 use contention::ContentionTracker;
@@ -56,6 +58,7 @@ use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
+use crate::rate_limit::RateLimiter;
 use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
 use crate::telemetry::Metrics;
@@ -196,6 +199,7 @@ struct Inner {
     contention: ContentionTracker,
     serial: SerialQueues,
     keys: KeyLocks,
+    rate_limiter: RateLimiter,
     /// Owns the tasks of mutations and of their queues, which outlive a disconnected caller.
     mutations: TaskTracker,
 }
@@ -233,6 +237,7 @@ impl Dispatcher {
                 contention: ContentionTracker::default(),
                 serial: SerialQueues::default(),
                 keys: KeyLocks::default(),
+                rate_limiter: RateLimiter::default(),
                 mutations: TaskTracker::new(),
             }),
         }
@@ -279,6 +284,16 @@ impl Dispatcher {
             route: Some(RouteCall::new(exchange, time, slot)),
         };
         Ok((client, self.start(program.clone(), call)))
+    }
+
+    /// Limits how often a caller may call a function.
+    pub(crate) fn rate_limiter(&self) -> &RateLimiter {
+        &self.inner.rate_limiter
+    }
+
+    /// The limits of a function's calls.
+    fn limits_of(&self, function: &Function) -> CallLimits {
+        CallLimits::of(function, &self.inner.limits)
     }
 
     /// How many function runs were started.

@@ -14,7 +14,7 @@ use super::contention::ContentionKey;
 use super::route_exchange::RouteCall;
 use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
-use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
+use super::{Answer, Dispatcher, FunctionCall, Program};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
 use crate::telemetry::Scope;
@@ -38,11 +38,9 @@ impl Dispatcher {
         request: FunctionCall,
     ) -> oneshot::Receiver<Result<Answer, Failure>> {
         let (answer, answered) = oneshot::channel();
-        let limits = &self.inner.limits;
-        let limit = match (&request.route, request.function.kind) {
-            (Some(route), _) => route.time,
-            (None, FunctionKind::Action) => limits.action_time(),
-            (None, _) => limits.mutation_time(),
+        let limit = match &request.route {
+            Some(route) => route.time,
+            None => self.limits_of(&request.function).time,
         };
         let telemetry = Scope::current();
         let deadline = Instant::now() + limit;
@@ -101,6 +99,7 @@ async fn run_mutation(scope: CallScope) -> Result<Answer, Failure> {
 async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
     let dispatcher = scope.dispatcher.clone();
     let inner = &dispatcher.inner;
+    let retries = dispatcher.limits_of(scope.function()).retries;
     let (mut conflicts, mut lost_hosts, began) = (0, 0, Instant::now());
     loop {
         let _running = dispatcher.enter()?;
@@ -124,7 +123,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             Attempt::Conflict(error, read_write_set) => (error, read_write_set),
         };
         inner.contention.record_conflict(scope.function(), &scope.request.input, &read_write_set);
-        let may_retry = conflicts < inner.limits.retries || began.elapsed() < MIN_RETRY_TIME;
+        let may_retry = conflicts < retries || began.elapsed() < MIN_RETRY_TIME;
         if !may_retry || Instant::now() >= scope.deadline {
             return Err(error.to_failure(&scope.function().name));
         }

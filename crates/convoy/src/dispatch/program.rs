@@ -9,10 +9,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+use super::call_limits::OwnLimits;
 use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::config::Cors;
 use crate::error::{Code, Failure};
 use crate::postgres::RowSecurity;
+use crate::rate_limit::Policy;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::telemetry::{FunctionMetrics, Metrics};
 
@@ -22,6 +24,8 @@ pub(crate) struct Program {
     pub schema: Arc<Schema>,
     /// Whether it defines `createContext`. Then results may depend on the caller.
     pub has_context: bool,
+    /// Whether any function has a rate limit.
+    pub has_rate_limits: bool,
     functions: Arc<HashMap<String, Arc<Function>>>,
     /// Its HTTP routes, in the order of the description.
     pub routes: Arc<[Arc<Route>]>,
@@ -53,6 +57,10 @@ pub(crate) struct Function {
     pub transactional: bool,
     /// How a query that also answers GET is answered; `None` if it does not.
     pub http_get: Option<HttpGet>,
+    /// How often a caller may call it.
+    pub rate_limit: Option<Policy>,
+    /// The limits that differ from those of the engine.
+    pub limits: OwnLimits,
     /// Traits learned from its runs.
     pub learned: LearnedTraits,
     /// Records its calls.
@@ -102,6 +110,8 @@ pub(crate) struct RouteOptions {
     pub cross_site: bool,
     /// Replaces the `cors` of the engine.
     pub cors: Option<Cors>,
+    /// How often a caller may send requests.
+    pub rate_limit: Option<Policy>,
 }
 
 /// Traits of a function that one of its runs has shown.
@@ -189,6 +199,7 @@ struct RlsDescription {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct FunctionDescription {
     name: String,
     kind: FunctionKind,
@@ -201,6 +212,9 @@ struct FunctionDescription {
     /// A method beside POST by which it can be called.
     http: Option<HttpMethod>,
     cache: Option<CacheDescription>,
+    rate_limit: Option<Policy>,
+    #[serde(default)]
+    limits: OwnLimits,
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,6 +244,7 @@ impl RouteDescription {
     fn into_route(self, index: u32, metrics: &Metrics) -> Arc<Route> {
         let RouteDescription { name, method, path, options } = self;
         let label: Arc<str> = format!("{method} {path}").into();
+        let rate_limit = options.rate_limit.clone();
         let function = Function {
             metrics: metrics.function(&label, "route"),
             name: label,
@@ -239,6 +254,8 @@ impl RouteDescription {
             share: false,
             transactional: false,
             http_get: None,
+            rate_limit,
+            limits: OwnLimits::default(),
             learned: LearnedTraits::default(),
         };
         let method = Some(method).filter(|method| method != "ALL");
@@ -266,12 +283,13 @@ impl Program {
         metrics: &Metrics,
     ) -> Result<Program, SchemaError> {
         let schema = Arc::new(Schema::parse(description.schema)?);
-        let functions = description
+        let functions: HashMap<String, Arc<Function>> = description
             .functions
             .into_iter()
             .zip(0..)
             .map(|(function, index)| {
-                let FunctionDescription { name, kind, internal, share, transaction, http, cache } = function;
+                let FunctionDescription { name, kind, internal, share, transaction, http, cache, rate_limit, limits } =
+                    function;
                 let http_get = http.map(|HttpMethod::Get| HttpGet { public_max_age: cache.map(|cache| cache.max_age) });
                 let label: Arc<str> = name.as_str().into();
                 let function = Function {
@@ -283,6 +301,8 @@ impl Program {
                     share,
                     transactional: transaction && kind != FunctionKind::Action,
                     http_get: http_get.filter(|_| kind == FunctionKind::Query),
+                    rate_limit,
+                    limits,
                     learned: LearnedTraits::default(),
                 };
                 (name, Arc::new(function))
@@ -298,12 +318,26 @@ impl Program {
             share: false,
             transactional: true,
             http_get: None,
+            rate_limit: None,
+            limits: OwnLimits::default(),
             learned: LearnedTraits::default(),
             metrics: FunctionMetrics::default(),
         });
+        let has_rate_limits = functions.values().any(|function| function.rate_limit.is_some());
         let (functions, has_context, openapi) = (Arc::new(functions), description.has_context, Arc::default());
         let row_security = description.rls.map(|RlsDescription { role }| Arc::new(RowSecurity::new(&role)));
-        Ok(Program { schema, has_context, functions, routes, context, host, row_security, openapi, dev })
+        Ok(Program {
+            schema,
+            has_context,
+            has_rate_limits,
+            functions,
+            routes,
+            context,
+            host,
+            row_security,
+            openapi,
+            dev,
+        })
     }
 
     /// The name of the role that the calls of clients run under.
@@ -322,11 +356,16 @@ impl Program {
     }
 
     fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
-        let Program { schema, has_context, functions, routes, context, row_security, openapi, dev, .. } = self;
-        let (schema, functions, routes, context) = (schema.clone(), functions.clone(), routes.clone(), context.clone());
-        let (row_security, openapi) = (row_security.clone(), openapi.clone());
-        let (has_context, dev) = (*has_context, *dev);
-        Program { schema, has_context, functions, routes, context, host, row_security, openapi, dev }
+        Program {
+            schema: self.schema.clone(),
+            functions: self.functions.clone(),
+            routes: self.routes.clone(),
+            context: self.context.clone(),
+            row_security: self.row_security.clone(),
+            openapi: self.openapi.clone(),
+            host,
+            ..*self
+        }
     }
 
     /// Looks up a function for this process, internal functions included.
@@ -347,6 +386,17 @@ impl Program {
     /// The function of this name and kind, internal or not.
     pub(crate) fn find(&self, kind: FunctionKind, name: &str) -> Option<&Arc<Function>> {
         self.functions.get(name).filter(|function| function.kind == kind)
+    }
+
+    /// Whether the program has a function of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.functions.contains_key(name)
+    }
+
+    /// A function or route with a rate limit.
+    pub(crate) fn rate_limited(&self) -> Option<&Arc<Function>> {
+        let functions = self.functions.values().chain(self.routes.iter().map(|route| &route.function));
+        functions.filter(|function| function.rate_limit.is_some()).min_by(|one, other| one.name.cmp(&other.name))
     }
 
     /// How a query answers GET; `None` for all names that a client cannot call by GET.
@@ -382,6 +432,8 @@ pub(crate) mod tests {
             share: true,
             transactional: true,
             http_get: None,
+            rate_limit: None,
+            limits: OwnLimits::default(),
             learned: LearnedTraits::default(),
             metrics: FunctionMetrics::default(),
         }

@@ -27,6 +27,8 @@ pub(crate) struct QueryRun {
     pub expires_at: Option<f64>,
     /// The caller's identity from the context; set for `keyed` requests.
     pub identity: Option<String>,
+    /// Of a context: the user that is signed in.
+    pub user: Option<String>,
     /// Whether the host itself reported the result.
     pub host_reported: bool,
     /// Whether its host exited on each attempt.
@@ -43,6 +45,7 @@ impl QueryRun {
             seen: None,
             expires_at: None,
             identity: None,
+            user: None,
             host_reported: false,
             host_gone: false,
         }
@@ -75,7 +78,8 @@ struct Retries {
 impl Dispatcher {
     /// Runs a query, again if it needs a snapshot or has lost its host.
     pub(crate) async fn query(&self, program: &Arc<Program>, request: &FunctionCall) -> QueryRun {
-        let deadline = Instant::now() + self.inner.limits.query_time();
+        let limits = self.limits_of(&request.function);
+        let deadline = Instant::now() + limits.time;
         let mut scope = CallScope {
             dispatcher: self.clone(),
             program: program.clone(),
@@ -88,7 +92,7 @@ impl Dispatcher {
             // Reads may be cached only within one snapshot.
             let tx_cache =
                 if request.function.learned.needs_snapshot.is_set() { scope.tx_cache() } else { TxCache::none() };
-            let budget = Budget::new(self.inner.limits.max_documents_read, 0);
+            let budget = Budget::new(limits.documents_read, 0);
             let mut executor = Executor::new(self.inner.node, budget, tx_cache).with_failpoints(&self.inner.failpoints);
             let mut metadata = None;
             let ran = self.run_query(&scope, &mut executor, &mut metadata).await;
@@ -159,8 +163,8 @@ impl QueryRun {
         host_gone: bool,
     ) -> QueryRun {
         let host_reported = metadata.is_some();
-        let CallMetadata { identity, seen, expires_at, .. } = metadata.unwrap_or_default();
+        let CallMetadata { identity, user, seen, expires_at, .. } = metadata.unwrap_or_default();
         let (result, reads) = (result.map(Bytes::from), executor.take_reads());
-        QueryRun { result, reads, seen, expires_at, identity, host_reported, host_gone }
+        QueryRun { result, reads, seen, expires_at, identity, user, host_reported, host_gone }
     }
 }

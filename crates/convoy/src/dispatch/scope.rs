@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::call_limits::{CallLimits, result_limit_name};
 use super::commit::{CommitObserver, Unit};
 use super::drive::Stop;
 use super::host::FunctionResult;
@@ -61,12 +62,18 @@ impl CallScope {
 
     /// An executor for the operations of a mutation or an action, within its limits.
     pub(super) fn executor(&self, tx_cache: TxCache) -> Executor {
-        let limits = &self.dispatcher.inner.limits;
-        Executor::new(
-            self.dispatcher.inner.node,
-            Budget::new(limits.max_documents_read, limits.max_documents_written),
-            tx_cache,
-        )
+        Executor::new(self.dispatcher.inner.node, self.budget(), tx_cache)
+    }
+
+    /// The documents that one attempt may read and write.
+    pub(super) fn budget(&self) -> Budget {
+        let limits = self.limits();
+        Budget::new(limits.documents_read, limits.documents_written)
+    }
+
+    /// The limits of the call.
+    pub(super) fn limits(&self) -> CallLimits {
+        self.dispatcher.limits_of(self.function())
     }
 
     /// The observer of the commit. A function without a transaction commits several times
@@ -171,15 +178,15 @@ impl CallScope {
 
     /// Converts the result of a function for the caller.
     pub(super) fn conclude(&self, ended: FunctionResult) -> Result<String, Failure> {
-        let (function, limit) = (self.function(), self.dispatcher.inner.limits.result_bytes);
+        let (function, limit) = (self.function(), self.limits().result_bytes);
         match ended {
             FunctionResult::Returned(result) if result.len() > limit => Err(Failure::new(
                 Code::PayloadTooLarge,
                 format!(
-                    "The result of `{}` has {} bytes, and limits.resultBytes is {limit}; return less, for example in pages, \
-                     or raise it.",
+                    "The result of `{}` has {} bytes, and {} is {limit}; return less, for example in pages, or raise it.",
                     function.name,
-                    result.len()
+                    result.len(),
+                    result_limit_name(function),
                 ),
             )),
             FunctionResult::Returned(result) => Ok(result),

@@ -9,6 +9,7 @@ use crate::dispatch::{FunctionHost, Program, ProgramDescription};
 use crate::feed::LoadedSchema;
 use crate::http::{Router, Routes};
 use crate::postgres::{LayoutReport, SyncMode};
+use crate::trusted_proxies::TrustedProxies;
 
 impl Engine {
     /// Syncs the database's schema for a program, then swaps the program in: later calls
@@ -24,6 +25,7 @@ impl Engine {
         let began = Instant::now();
         let sync = description.sync;
         let mut program = Program::new(description, host, self.config.dev, &self.telemetry.metrics)?;
+        self.expect_addresses(&program)?;
         let routes = Routes::build(&program.routes, &self.config.base_path)?;
         let mode = match sync {
             _ if self.config.schema_policy != SchemaPolicy::Create => SyncMode::Plan,
@@ -52,6 +54,17 @@ impl Engine {
         let unprotected = self.open_row_security(&program).await?;
         self.swap(program, routes, sync);
         Ok(report.with_warning(unprotected))
+    }
+
+    /// A limit by address is wrong behind a proxy that is not known: all clients would share one
+    /// bucket. So the operator has to say who tells their addresses.
+    fn expect_addresses(&self, program: &Program) -> Result<(), OpenError> {
+        match program.rate_limited() {
+            Some(function) if !self.config.dev && self.config.trust_proxy == TrustedProxies::Unstated => {
+                Err(OpenError::UnknownAddresses(function.name.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a role for which policies would not hold. Returns a warning if the role may use
@@ -86,6 +99,9 @@ impl Engine {
             replaced.push(Arc::downgrade(previous));
         }
         let context_changed = previous.is_some_and(|previous| previous.has_context != has_context);
+        if let Some(program) = &*self.program.load() {
+            self.dispatcher.rate_limiter().retain(|name| program.has(name) || name.contains(' '));
+        }
         self.read_cache.reloaded(schema);
         self.live.reloaded(context_changed);
     }

@@ -1,6 +1,7 @@
 //! Calls over the network: answered from the result cache if possible, and acknowledged
 //! on the live session of the caller.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::dispatch::{
 };
 use crate::error::{Code, Failure};
 use crate::live::{Audience, CachedResult, PublicCall, SessionId, hash_of_result};
+use crate::rate_limit::KeyedCall;
 
 /// A call by a client.
 pub struct RemoteCall<'a> {
@@ -32,6 +34,8 @@ pub struct RemoteCall<'a> {
     pub session: Option<SessionId>,
     /// Whether the caller will subscribe to the query: its result is retained until then.
     pub preload: bool,
+    /// The client's address, if it is known.
+    pub address: Option<IpAddr>,
 }
 
 /// The answer to a client.
@@ -61,6 +65,8 @@ pub(crate) struct RemoteRead<'a> {
     pub anonymous: &'a (dyn Fn() -> Arc<str> + Sync),
     /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
+    /// The client's address, if it is known.
+    pub address: Option<IpAddr>,
 }
 
 /// What caches may do with an answer.
@@ -83,14 +89,15 @@ impl Engine {
     /// Answers a query by GET. The context of the caller is made in each case, so a caller
     /// that it refuses is not even told that its cached answer is current.
     pub(crate) async fn read(&self, how: HttpGet, read: RemoteRead<'_>) -> Result<(RemoteAnswer, Caching), Failure> {
-        let RemoteRead { name, input, caller, anonymous, position } = read;
+        let RemoteRead { name, input, caller, anonymous, position, address } = read;
         let Some(max_age) = how.public_max_age else {
             let (kind, key) = (FunctionKind::Query, None);
-            let call =
-                RemoteCall { kind, name, input, caller, key, repeated: false, position, session: None, preload: false };
+            let (repeated, session, preload) = (false, None, false);
+            let call = RemoteCall { kind, name, input, caller, key, repeated, position, session, preload, address };
             return Ok((self.answer(call).await?, Caching::Revalidate));
         };
         self.expect_open()?;
+        self.admit((FunctionKind::Query, name), address, (None, &input), &|| caller(false)).await?;
         let call = PublicCall { name, input, caller: caller(false), anonymous: anonymous() };
         let recorded = self.record_call(FunctionKind::Query, name, None);
         let result = recorded.scope().run(self.live.run_public(call)).await;
@@ -116,6 +123,34 @@ impl Engine {
         self.dispatcher.start_route(route, request)
     }
 
+    /// Charges a request to a route to its caller, if it has a rate limit.
+    pub(crate) async fn admit_request(
+        &self,
+        (program, route): (&Arc<Program>, &Route),
+        address: Option<IpAddr>,
+        caller: &Arc<str>,
+    ) -> Result<(), Failure> {
+        self.live.admit(program, &route.function, (address, None), || caller.clone()).await
+    }
+
+    /// Charges a call to its caller, if the function has a rate limit. Unknown names fail when
+    /// they are called.
+    async fn admit(
+        &self,
+        (kind, name): (FunctionKind, &str),
+        address: Option<IpAddr>,
+        (key, input): (Option<&Key>, &str),
+        caller: &(dyn Fn() -> Arc<str> + Sync),
+    ) -> Result<(), Failure> {
+        let program = self.loaded()?;
+        if !program.has_rate_limits {
+            return Ok(());
+        }
+        let Ok(function) = program.public(kind, name) else { return Ok(()) };
+        let keyed = key.filter(|_| function.keeps_keys()).map(|key| KeyedCall { key: key.as_str(), input });
+        self.live.admit(&program, &function, (address, keyed), caller).await
+    }
+
     /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
         let recorded = self.record_call(call.kind, call.name, None);
@@ -124,7 +159,8 @@ impl Engine {
     }
 
     async fn answer_call(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
-        let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload } = call;
+        let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload, address } = call;
+        self.admit((kind, name), address, (key.as_ref(), &input), &|| caller(false)).await?;
         if kind == FunctionKind::Query {
             if let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await {
                 return cached.map(answer_of_query);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::error::Failure;
-use crate::live::{Answer, OpenSession, QueryRequest, Stream, StreamFormat};
+use crate::live::{Answer, OpenSession, Payer, QueryRequest, Stream, StreamFormat};
 
 /// The results of a live query of this process. Dropping it ends the subscription.
 pub struct Watch {
@@ -17,7 +17,8 @@ impl Engine {
     /// it the context is made for a request without headers, which is marked as trusted.
     pub async fn watch(&self, name: &str, input: String, request: Option<Arc<str>>) -> Result<Watch, Failure> {
         let queries = vec![QueryRequest { id: 0, name: name.to_owned(), input, client_hash: None }];
-        let open = OpenSession { format: StreamFormat::Plain, queries, position: None, address: None };
+        let open =
+            OpenSession { format: StreamFormat::Plain, queries, position: None, payer: Payer::Free, counted: None };
         let anonymous = || {
             let url = format!("/api/query/{name}");
             serde_json::json!({ "method": "POST", "url": url, "headers": {}, "trusted": true }).to_string().into()

@@ -51,7 +51,7 @@ use crate::Engine;
 use crate::dispatch::{Answer, FunctionKind};
 use crate::engine::{RemoteAnswer, RemoteCall};
 use crate::error::{Code, Failure};
-use crate::live::{OpenSession, SessionId, StreamFormat, client_messages};
+use crate::live::{OpenSession, Payer, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
 use crate::telemetry::Route as Template;
@@ -300,7 +300,7 @@ async fn handle(
         Route::Subscribe { name, input } => {
             let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
             let params =
-                SubscribeParams { name, input, last_seen, position: guard::position(&head.headers), address: counted };
+                SubscribeParams { name, input, last_seen, position: guard::position(&head.headers), address, counted };
             stream::subscribe(engine, params, || guard::caller(&head, address, false)).await
         }
         Route::Live => open_session(engine, (&head, body), address, counted).await,
@@ -308,7 +308,12 @@ async fn handle(
         Route::Socket => {
             let answer = socket::accept(&head.headers)?;
             let Some(upgrading) = upgrading else { return Err(socket::not_upgradable()) };
-            tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, address), counted));
+            tasks.spawn(socket::serve(
+                engine.clone(),
+                upgrading,
+                guard::caller_with_token(head, address),
+                (address, counted),
+            ));
             Ok(answer)
         }
         Route::Overview { function } if config.dev && peer.is_some_and(|peer| peer.is_loopback()) => {
@@ -339,7 +344,8 @@ async fn open_session(
         format: StreamFormat::Protocol,
         queries,
         position: guard::position(&head.headers),
-        address: counted,
+        payer: Payer::Client(address),
+        counted,
     };
     let opened = engine.live().open(request, || guard::caller(head, address, false)).await?;
     Ok(stream::session(engine, opened))
@@ -356,7 +362,7 @@ async fn update_session(
     let unknown = || Failure::new(Code::NotFound, "This server has no such session; open a new stream.");
     let session = SessionId::parse(session).ok_or_else(unknown)?;
     let caller = || guard::caller(head, address, false);
-    engine.live().update(session, update, guard::position(&head.headers), caller).await?;
+    engine.live().update(session, update, (guard::position(&head.headers), address), caller).await?;
     Ok(success(Bytes::from_static(b"{}")))
 }
 
@@ -378,6 +384,7 @@ async fn call(
         position: guard::position(&head.headers),
         session: guard::session(&head.headers),
         preload: guard::is_preload(&head.headers),
+        address,
     };
     let RemoteAnswer { result, position, replayed, session, hash } = engine.answer(call).await?;
     let mut answer = success(result);

@@ -5,6 +5,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
+use serde::Deserialize;
 
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
@@ -99,10 +100,28 @@ pub(super) fn failure(failure: &Failure) -> HttpAnswer {
     let body = failure.to_envelope();
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json(status, body.into());
-    if failure.code == Code::Unavailable {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = retry_after(failure) {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     answer
+}
+
+/// After how many seconds the client may try again, if that is known.
+fn retry_after(failure: &Failure) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RetryDetails {
+        retry_after_ms: u64,
+    }
+    match failure.code {
+        Code::Unavailable => Some(1),
+        Code::RateLimited => {
+            // A function may refuse a call, too, with other details.
+            let details = serde_json::from_str::<RetryDetails>(failure.details.as_ref()?.get()).ok()?;
+            Some(details.retry_after_ms.div_ceil(1_000))
+        }
+        _ => None,
+    }
 }
 
 /// The answer to a known path with another method.

@@ -81,16 +81,15 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
     let upload_limits = UploadLimits { max, idle: Duration::from_millis(limits.body_ms), discards };
     let body = std::mem::replace(body, body::empty());
     let upload = Upload::new(body, upload_limits, is_read.clone(), tasks.clone());
-    let started = engine.start_route(
-        (&matched.program, &matched.route),
-        IncomingRoute {
-            caller,
-            input: input.to_string().into(),
-            address: guard::counted(address, peer, config),
-            chunks: upload.into_chunks(),
-        },
-    );
-    let answered = match started {
+    let route = (&matched.program, &*matched.route);
+    let admitted = engine.admit_request(route, address, &caller).await;
+    let incoming = IncomingRoute {
+        caller,
+        input: input.to_string().into(),
+        address: guard::counted(address, peer, config),
+        chunks: upload.into_chunks(),
+    };
+    let answered = match admitted.and_then(|()| engine.start_route(route, incoming)) {
         Ok(started) => respond(&matched.route.function.name, started).await,
         Err(refused) => Err(refused),
     };

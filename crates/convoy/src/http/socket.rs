@@ -21,10 +21,13 @@ use super::respond::{self, HttpAnswer};
 use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::live::client_messages::{self, ClientUpdate, Hello};
-use crate::live::{OpenSession, SessionMessage, Stream, StreamFormat};
+use crate::live::{OpenSession, Payer, SessionMessage, Stream, StreamFormat};
 
 /// Builds the caller, as JSON for the host, from a bearer token.
 pub(super) type CallerOf = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
+
+/// The client's address, if it is known, and the one by which its streams are counted.
+pub(super) type Addresses = (Option<IpAddr>, Option<IpAddr>);
 
 /// A connection that becomes a WebSocket.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -70,7 +73,7 @@ pub(super) fn not_upgradable() -> Failure {
 }
 
 /// Serves the connection until either side ends it.
-pub(super) async fn serve(engine: Arc<Engine>, upgrading: Upgrading, caller: CallerOf, address: Option<IpAddr>) {
+pub(super) async fn serve(engine: Arc<Engine>, upgrading: Upgrading, caller: CallerOf, addresses: Addresses) {
     let upgraded = match upgrading.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(cause = %error, "a connection was not upgraded"),
@@ -79,7 +82,7 @@ pub(super) async fn serve(engine: Arc<Engine>, upgrading: Upgrading, caller: Cal
     let config = WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max));
     let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     let mut socket = Socket { socket, next: 0 };
-    let ended = match socket.run(&engine, &caller, address).await {
+    let ended = match socket.run(&engine, &caller, addresses).await {
         Err(Error::Capacity(_)) => {
             let failure = Failure::new(Code::PayloadTooLarge, format!("A message is larger than {max} bytes."));
             socket.refuse(failure, CloseCode::Size).await
@@ -97,6 +100,7 @@ struct Client<'a> {
     caller: &'a CallerOf,
     /// The last token of the client that was accepted.
     token: Option<String>,
+    address: Option<IpAddr>,
 }
 
 impl Client<'_> {
@@ -105,7 +109,7 @@ impl Client<'_> {
         let ClientUpdate { update, token } = client_messages::parse_update(message)?;
         let token = token.or_else(|| self.token.clone());
         let caller = || (self.caller)(token.as_deref());
-        engine.live().update(self.stream.id(), update, None, caller).await?;
+        engine.live().update(self.stream.id(), update, (None, self.address), caller).await?;
         self.token = token;
         Ok(())
     }
@@ -118,7 +122,12 @@ struct Socket {
 }
 
 impl Socket {
-    async fn run(&mut self, engine: &Arc<Engine>, caller: &CallerOf, address: Option<IpAddr>) -> Result<(), Error> {
+    async fn run(
+        &mut self,
+        engine: &Arc<Engine>,
+        caller: &CallerOf,
+        (address, counted): Addresses,
+    ) -> Result<(), Error> {
         let limits = &engine.config().limits;
         let timeout = Duration::from_millis(limits.header_ms);
         let message = match tokio::time::timeout(timeout, self.next_message()).await {
@@ -133,9 +142,10 @@ impl Socket {
             Ok(Hello { queries, token, position }) => (queries, token, position),
             Err(failure) => return self.refuse(failure, CloseCode::Policy).await,
         };
-        let request = OpenSession { format: StreamFormat::Protocol, queries, position: position.as_deref(), address };
+        let (format, position) = (StreamFormat::Protocol, position.as_deref());
+        let request = OpenSession { format, queries, position, payer: Payer::Client(address), counted };
         match engine.live().open(request, || caller(token.as_deref())).await {
-            Ok(stream) => self.session(engine, Client { stream, caller, token }).await,
+            Ok(stream) => self.session(engine, Client { stream, caller, token, address }).await,
             Err(failure) => self.refuse(failure, CloseCode::Policy).await,
         }
     }

@@ -16,7 +16,7 @@ use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoint;
-use crate::live::{OpenSession, QueryRequest, SessionMessage, Stream, StreamFormat, hash_from_hex};
+use crate::live::{OpenSession, Payer, QueryRequest, SessionMessage, Stream, StreamFormat, hash_from_hex};
 
 /// The comment sent when the answer of `Last-Event-ID` is still current.
 const CURRENT: &str = ": current\n";
@@ -33,8 +33,10 @@ pub(super) struct SubscribeParams<'a> {
     pub last_seen: Option<&'a str>,
     /// The client's consistency token.
     pub position: Option<&'a str>,
-    /// The address by which the stream is counted.
+    /// The client's address, if it is known.
     pub address: Option<IpAddr>,
+    /// The address by which the stream is counted.
+    pub counted: Option<IpAddr>,
 }
 
 /// Opens one query's stream once its first answer is available. Permanent failures (an
@@ -46,10 +48,11 @@ pub(super) async fn subscribe(
     params: SubscribeParams<'_>,
     caller: impl FnOnce() -> Arc<str>,
 ) -> Result<HttpAnswer, Failure> {
-    let SubscribeParams { name, input, last_seen, position, address } = params;
+    let SubscribeParams { name, input, last_seen, position, address, counted } = params;
     let queries =
         vec![QueryRequest { id: 0, name: name.clone(), input, client_hash: last_seen.and_then(hash_from_hex) }];
-    let request = OpenSession { format: StreamFormat::Plain, queries, position, address };
+    let request =
+        OpenSession { format: StreamFormat::Plain, queries, position, payer: Payer::Client(address), counted };
     let mut stream = match engine.live().open(request, caller).await {
         Ok(stream) => stream,
         Err(failure) if failure.code == Code::Unavailable => return Ok(unavailable(engine, &name, failure)),

@@ -12,6 +12,7 @@ mod message;
 mod observe_mutation;
 mod preload;
 mod public_result;
+mod rate_limits;
 mod registry;
 mod result_cache;
 mod run;
@@ -39,7 +40,7 @@ pub(crate) use public_result::{Audience, PublicCall};
 pub(crate) use registry::{Counts, FunctionInfo, QueryInfo, StreamFormat};
 pub(crate) use result_cache::CachedResult;
 pub(crate) use shared::SharedRegistry;
-pub(crate) use stream::{OpenSession, QueryRequest, Stream};
+pub(crate) use stream::{OpenSession, Payer, QueryRequest, Stream};
 
 use crate::config::{Config, Limits};
 use crate::db::ReadSet;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::result_cache::CachedResult;
-use super::stream::{OpenSession, QueryRequest};
+use super::stream::{OpenSession, Payer, QueryRequest};
 use super::{Live, StreamFormat};
 use crate::error::{Code, Failure};
 
@@ -18,7 +18,7 @@ impl Live {
         caller: impl FnOnce() -> Arc<str>,
     ) -> Result<CachedResult, Failure> {
         let queries = vec![QueryRequest { id: 0, name: name.to_owned(), input, client_hash: None }];
-        let open = OpenSession { format: StreamFormat::Plain, queries, position, address: None };
+        let open = OpenSession { format: StreamFormat::Plain, queries, position, payer: Payer::Free, counted: None };
         let mut stream = self.open(open, caller).await?;
         let answer = stream.next_answer().await.ok_or_else(ended)?.answer?;
         match answer.failure() {

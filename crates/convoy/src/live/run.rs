@@ -294,11 +294,12 @@ impl Live {
 
 /// The result of a context run.
 pub(super) fn context_of(run: QueryRun) -> (Result<SessionContext, Failure>, ReadSet) {
-    let QueryRun { result, reads, seen, expires_at, identity, .. } = run;
+    let QueryRun { result, reads, seen, expires_at, identity, user, .. } = run;
     let context = result.and_then(|_null| {
         let missing = || Failure::internal("createContext", &"the host did not report the members of the context");
         let members = Arc::new(seen.ok_or_else(missing)?);
-        Ok(SessionContext { identity: members, fingerprint: identity, expires_at: expires_at.map(instant_of) })
+        let (user, expires_at) = (user.map(Arc::from), expires_at.map(instant_of));
+        Ok(SessionContext { identity: members, fingerprint: identity, user, expires_at })
     });
     (context, reads)
 }

@@ -7,13 +7,15 @@ use std::time::Instant;
 use super::Live;
 use super::answer::{Answer, Hash};
 use super::message::{ClientQueryId, SessionId, SessionMessage};
+use super::rate_limits::Refusals;
 use super::registry::{
-    Admission, NewSession, ResolvedRequest, SessionContext, SessionHandle, StreamFormat, SubscribeRequest,
+    Admission, NewSession, Registry, ResolvedRequest, SessionContext, SessionHandle, StreamFormat, SubscribeRequest,
 };
 use super::run::{context_of, requesting_fingerprint};
 use crate::config::Limits;
 use crate::dispatch::{FunctionCall, Program};
 use crate::error::{Code, Failure};
+use crate::rate_limit::Per;
 
 /// A client's request for a query.
 #[derive(Debug)]
@@ -37,8 +39,19 @@ pub(crate) struct OpenSession<'a> {
     pub queries: Vec<QueryRequest>,
     /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
+    /// Who pays for the subscriptions.
+    pub payer: Payer,
     /// The client's address, if streams are counted by address.
-    pub address: Option<IpAddr>,
+    pub counted: Option<IpAddr>,
+}
+
+/// Who pays for subscriptions to queries with a rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payer {
+    /// They are free: this process subscribes, or the call was charged before.
+    Free,
+    /// A client with this address, if it is known.
+    Client(Option<IpAddr>),
 }
 
 /// A request to update a session.
@@ -79,8 +92,12 @@ impl Live {
             return Err(shutting_down());
         }
         let now = Instant::now();
-        let OpenSession { format, queries, position, address } = request;
-        let requests = self.resolve_all(&program, queries, 0, position, now);
+        let OpenSession { format, queries, position, payer, counted } = request;
+        let mut refused = self.charge(&program, &queries, (Per::Address, None, payer));
+        let (later, queries): (Vec<_>, Vec<_>) =
+            queries.into_iter().partition(|query| Live::needs_identity(&program, query));
+        refused.extend(self.charge(&program, &queries, (Per::Identity, None, payer)));
+        let requests = self.resolve_all(&program, queries, (0, &mut refused), position, now);
         if let (StreamFormat::Plain, [Err((_, failure))]) = (format, requests.as_slice()) {
             return Err(failure.clone());
         }
@@ -94,17 +111,26 @@ impl Live {
             if self.loaded()?.has_context != caller.is_some() {
                 return Err(Failure::new(Code::Unavailable, "New code was just loaded; try again shortly."));
             }
-            self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
-            Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address }, now))
+            self.has_room(registry.sessions(), counted.map(|address| registry.sessions_of(address)))?;
+            Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address: counted }, now))
         })?;
         let stream = Stream { live: self.clone(), opened };
         loop {
             match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
-                Admission::Admitted => return Ok(stream),
+                Admission::Admitted => break,
                 Admission::Refused(failure) => return Err(failure),
                 Admission::Pending => stream.opened.wake.notified().await,
             }
         }
+        if !later.is_empty() {
+            let user = self.lock().user_of(stream.opened.id);
+            let mut refused = self.charge(&program, &later, (Per::Identity, user.as_deref(), payer));
+            if let (StreamFormat::Plain, Some(failure)) = (format, refused.remove(&0)) {
+                return Err(failure);
+            }
+            self.with(|registry| self.add(registry, stream.opened.id, (&program, later, refused), position));
+        }
+        Ok(stream)
     }
 
     /// Changes the subscriptions or the token of a session. Fails unless `caller` is the
@@ -113,16 +139,18 @@ impl Live {
         &self,
         id: SessionId,
         update: SessionUpdate,
-        position: Option<&str>,
+        (position, address): (Option<&str>, Option<IpAddr>),
         caller: impl FnOnce() -> Arc<str>,
     ) -> Result<(), Failure> {
-        let program = self.loaded()?;
+        let (program, payer) = (self.loaded()?, Payer::Client(address));
         let SessionUpdate { add, remove, replace_token } = update;
+        let mut refused = self.charge(&program, &add, (Per::Address, None, payer));
         let caller = program.has_context.then(caller);
         let context = match &caller {
             Some(caller) => self.make_context(&program, requesting_fingerprint(caller)).await?,
             None => SessionContext::default(),
         };
+        refused.extend(self.charge(&program, &add, (Per::Identity, context.user.as_deref(), payer)));
         let now = Instant::now();
         self.with(|registry| {
             registry.authorize_update(id, &context)?;
@@ -130,19 +158,30 @@ impl Live {
                 registry.replace_token(id, caller);
             }
             remove.into_iter().for_each(|client_query| registry.unsubscribe(id, client_query, now));
-            let existing = registry.subscription_count_of(id).unwrap_or_default();
-            for request in self.resolve_all(&program, add, existing, position, now) {
-                let request = request.and_then(|request| match registry.has_subscription(id, request.id) {
-                    true => Err((
-                        request.id,
-                        Failure::new(Code::InvalidArgs, "This session already has a query of this id."),
-                    )),
-                    false => Ok(request),
-                });
-                registry.subscribe(id, request, now);
-            }
+            self.add(registry, id, (&program, add, refused), position);
             Ok(())
         })
+    }
+
+    /// Adds subscriptions to an open session.
+    fn add(
+        &self,
+        registry: &mut Registry,
+        id: SessionId,
+        (program, queries, mut refused): (&Program, Vec<QueryRequest>, Refusals),
+        position: Option<&str>,
+    ) {
+        let now = Instant::now();
+        let existing = registry.subscription_count_of(id).unwrap_or_default();
+        for request in self.resolve_all(program, queries, (existing, &mut refused), position, now) {
+            let request = request.and_then(|request| match registry.has_subscription(id, request.id) {
+                true => {
+                    Err((request.id, Failure::new(Code::InvalidArgs, "This session already has a query of this id.")))
+                }
+                false => Ok(request),
+            });
+            registry.subscribe(id, request, now);
+        }
     }
 
     /// Sends an error to a session whose client has sent an invalid message.
@@ -188,12 +227,13 @@ impl Live {
         Ok(())
     }
 
-    /// Resolves and checks requested queries; the session has `existing` subscriptions.
+    /// Resolves and checks requested queries, except those that are refused; the session has
+    /// `existing` subscriptions.
     fn resolve_all(
         &self,
         program: &Program,
         queries: Vec<QueryRequest>,
-        existing: usize,
+        (existing, refused): (usize, &mut Refusals),
         position: Option<&str>,
         now: Instant,
     ) -> Vec<ResolvedRequest> {
@@ -204,6 +244,9 @@ impl Live {
         let resolve_one = |QueryRequest { id, name, input, client_hash }: QueryRequest| {
             if !ids.insert(id) {
                 return Err((id, Failure::new(Code::InvalidArgs, "Two queries of this message have the same id.")));
+            }
+            if let Some(failure) = refused.remove(&id) {
+                return Err((id, failure));
             }
             total += 1;
             if total > max {

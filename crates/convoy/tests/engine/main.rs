@@ -23,6 +23,7 @@ mod peers;
 mod pooler;
 mod preload;
 mod prepared_statements;
+mod rate_limits;
 mod raw_sessions;
 mod result_cache;
 mod round_trips;

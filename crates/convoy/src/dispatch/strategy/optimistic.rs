@@ -42,8 +42,7 @@ struct Optimistic<'a> {
 
 /// Runs a mutation once.
 pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
-    let limits = &scope.dispatcher.inner.limits;
-    let budget = Budget::new(limits.max_documents_read, limits.max_documents_written);
+    let budget = scope.budget();
     let mut strategy =
         Optimistic { scope, buffer: WriteBuffer::default(), budget, aborted: Aborted::default(), reads: 0 };
     let mut call = Call::start(scope);

@@ -30,7 +30,7 @@ const BAD: &str = "bad";
 
 fn context_of(caller: &str) -> SessionContext {
     let identity = [("user".to_owned(), Some(caller.to_owned()))].into();
-    SessionContext { identity: Arc::new(identity), fingerprint: Some(caller.to_owned()), expires_at: None }
+    SessionContext { identity: Arc::new(identity), fingerprint: Some(caller.to_owned()), user: None, expires_at: None }
 }
 
 /// A commit of another writer.

@@ -70,6 +70,8 @@ pub(crate) struct SessionContext {
     pub identity: Arc<Seen>,
     /// The caller's fingerprint: stays the same when other members change.
     pub fingerprint: Option<String>,
+    /// The user that is signed in, for rate limits.
+    pub user: Option<Arc<str>>,
     /// When it expires.
     pub expires_at: Option<Instant>,
 }

@@ -277,6 +277,11 @@ impl Registry {
         self.sessions.get(&id).filter(|session| !session.ended).map(|session| session.subscriptions.len())
     }
 
+    /// The user that a session's context has found.
+    pub(crate) fn user_of(&self, id: SessionId) -> Option<Arc<str>> {
+        self.sessions.get(&id)?.context.user.clone()
+    }
+
     /// Whether a session has a subscription with this id.
     pub(crate) fn has_subscription(&self, id: SessionId, client_query: ClientQueryId) -> bool {
         self.sessions.get(&id).is_some_and(|session| session.subscriptions.contains_key(&client_query))

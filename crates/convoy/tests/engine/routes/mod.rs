@@ -17,7 +17,7 @@ fn head(status: u16) -> RouteHead {
     RouteHead { status, headers: vec![("content-type".into(), "text/plain".into())] }
 }
 
-fn whole(ctx: &Ctx, text: impl Into<String>) -> Result<Value, Thrown> {
+pub(crate) fn whole(ctx: &Ctx, text: impl Into<String>) -> Result<Value, Thrown> {
     ctx.exchange().begin(head(200), Some(Bytes::from(text.into())));
     Ok(Value::Null)
 }
@@ -67,7 +67,7 @@ async fn connect(app: &App) -> TcpStream {
 }
 
 /// Sends text on a connection of its own, and reads to the end of the connection.
-async fn exchange(app: &App, request: &str) -> String {
+pub(crate) async fn exchange(app: &App, request: &str) -> String {
     let mut socket = connect(app).await;
     socket.write_all(request.as_bytes()).await.expect("sent");
     rest(&mut socket).await
@@ -79,7 +79,7 @@ async fn rest(socket: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn request(line: &str, headers: &str, body: &str) -> String {
+pub(crate) fn request(line: &str, headers: &str, body: &str) -> String {
     format!("{line} HTTP/1.1\r\nhost: app.example\r\nconnection: close\r\n{headers}\r\n{body}")
 }
 

@@ -281,7 +281,7 @@ fn join(world: &mut World, user: &str) -> Client {
     let now = world.now();
     let name = format!("\"{user}\"");
     let identity = Arc::new(seen_as(&[("user", Some(&name)), ("role", Some("\"guest\""))]));
-    let context = SessionContext { identity, fingerprint: Some(user.into()), expires_at: None };
+    let context = SessionContext { identity, fingerprint: Some(user.into()), user: None, expires_at: None };
     world.registry.finish_auth(auth, reading("users"), Ok(context), Duration::from_secs(60), now);
     client
 }
