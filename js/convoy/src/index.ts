@@ -59,6 +59,7 @@ export type {
   RawOptions,
   TableQuery,
 } from './server/database.js';
+export type { ActionLimits, MutationLimits, QueryLimits, RateLimit } from './server/function-limits.js';
 export {
   type ActionBuilder,
   action,

@@ -106,7 +106,7 @@ export class ScriptedSession {
     this.send({ type: 'same', id, hash });
   }
 
-  error(args: unknown, error: { readonly code: string; readonly message: string }): void {
+  error(args: unknown, error: { readonly code: string; readonly message: string; readonly details?: unknown }): void {
     this.send({ type: 'error', id: this.query(args).id, ts: 1, error });
   }
 

@@ -17,6 +17,7 @@ import {
   protocolMismatch,
 } from './link.js';
 import { CHECK_MS, type LiveTimeouts, SILENCE_ON_RETURN_MS } from './live-timeouts.js';
+import { retryAfterMs } from './retry-after.js';
 import { type QueryEvent, Session, type SessionEvent, type SubscribedQuery } from './session.js';
 import { revokesData } from './snapshot.js';
 import { SubscriptionUpdates } from './subscription-updates.js';
@@ -363,12 +364,27 @@ export class LiveConnection {
     for (const event of events) {
       const { query } = event;
       if (this.#session.isClosed(query)) continue;
+      if (event.type === 'failed') this.#subscribeLater(query, retryAfterMs(event.error));
       if (event.type !== 'interrupted') query.onAnswer?.(event);
       if (event.type === 'result') query.sink.result(event.data);
       else if (event.type === 'same') query.sink.same();
       else if (event.type === 'failed') query.sink.failed(event.error);
       else query.sink.connection(this.#viewOf(query));
     }
+  }
+
+  /** The server has refused the query for so long (`rateLimit`), and does not run it until it is asked again. */
+  #subscribeLater(query: SubscribedQuery, delayMs: number | null): void {
+    const { signal } = this.#attempt;
+    if (delayMs === null || this.#connection.phase !== 'open' || signal.aborted) return;
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', cancel);
+      this.#session.subscribeAgain(query);
+      this.#scheduleFlush({ wake: false });
+    }, delayMs);
+    // The next opening subscribes to all queries.
+    const cancel = () => clearTimeout(timer);
+    signal.addEventListener('abort', cancel, { once: true });
   }
 
   /** Reports the state of the connection to all subscriptions. */

@@ -245,6 +245,26 @@ describe('a protocol error', () => {
   });
 });
 
+test('a query that a rate limit has refused is subscribed to again after that time, and the others stay', async () => {
+  const [limited, other] = [watching(client, list, A), watching(client, list, B)];
+  const session = await server.nextSession();
+  const refusedAt = Date.now();
+  const first = session.query(A).id;
+  session.error(A, { code: 'RATE_LIMITED', message: 'later', details: { retryAfterMs: 120 } });
+  session.result(B, [one], 'h1');
+  expect(await limited.until(({ status }) => status === 'error')).toMatchObject({ error: { code: 'RATE_LIMITED' } });
+  await other.until(({ status }) => status === 'success');
+  const change = await session.nextChange();
+  // Timers of Node may be a millisecond early.
+  expect(Date.now() - refusedAt).toBeGreaterThanOrEqual(119);
+  expect(change.add.map(({ args }) => args)).toEqual([A]);
+  expect(change.remove).toEqual([first]);
+  session.result(A, [two], 'h2');
+  await limited.until(({ status }) => status === 'success');
+  expect(server.sessions).toHaveLength(1);
+  expect(other.seen.at(-1)).toMatchObject({ isStale: false });
+});
+
 test('a server with another protocol version is refused with an error', async () => {
   const answering: typeof fetch = async () => {
     const session = JSON.stringify({ type: 'session', seq: 0, session: 's', protocol: PROTOCOL + 1 });

@@ -106,6 +106,26 @@ test('again as soon as the client is connected again, and not given up before', 
   vi.useRealTimers();
 });
 
+const limited = (retryAfterMs: number): ScriptedAnswer => ({
+  status: 429,
+  body: { ok: false, error: { code: 'RATE_LIMITED', message: 'later', details: { retryAfterMs } } },
+});
+
+test('not again, where a rate limit refuses the first attempt', async () => {
+  server.answer = () => limited(1);
+  await expect(client.mutation(add, { n: 1 })).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  expect(server.calls).toHaveLength(1);
+});
+
+test('after the time that a rate limit names, where an attempt before may have taken effect', async () => {
+  const answers = ['cut', limited(50), ok(1)] as const;
+  let asked = 0;
+  server.answer = () => answers[asked++] ?? ok(null);
+  expect(await client.mutation(add, { n: 1 })).toBe(1);
+  expect(numbers()).toEqual([1, 1, 1]);
+  expect(new Set(keys()).size).toBe(1);
+});
+
 test('not again, where the server or the application refuses them, or the client is closed', async () => {
   server.answer = () => ({ status: 500, body: { ok: false, error: { code: 'INTERNAL', message: 'no' } } });
   await expect(client.mutation(add, { n: 1 })).rejects.toMatchObject({ code: 'INTERNAL' });

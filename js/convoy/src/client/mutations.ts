@@ -11,6 +11,7 @@ import type { LiveQueries } from './live-query.js';
 import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-optimistic.js';
 import type { OptimisticLayer, OptimisticStore, PendingCall, QueryCache } from './optimistic-layers.js';
 import type { PersistedMutation, PersistedMutations, PersistOptions } from './persisted-mutations.js';
+import { retryAfterMs } from './retry-after.js';
 import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
 import { isOffline, listenToPage } from './visibility.js';
@@ -213,13 +214,16 @@ export class Mutations {
         // Then it is still unknown whether an earlier attempt has taken effect.
         if (attempt > 1 && repeatable(error) === false)
           throw noResponse ?? outcomeUnknown(call.name, 'before the page was loaded', error);
-        const isTransient = isUnanswered(error) || repeatable(error) === true;
+        // A first attempt is the caller's to try again, unless there is none: it was kept by an earlier page. After an
+        // attempt without a response, the mutation may have taken effect, so a refusal of this one is no answer.
+        const refusedForMs = attempt > 1 || mutation !== null ? retryAfterMs(error) : null;
+        const isTransient = isUnanswered(error) || repeatable(error) === true || refusedForMs !== null;
         if (this.#closed.signal.aborted || !isTransient) throw error;
-        noResponse = error;
+        if (refusedForMs === null || noResponse === null) noResponse = error;
         const wasDisconnected = this.#isDisconnected();
-        await this.#pause(attempt);
+        await this.#pause(attempt, refusedForMs ?? 0);
         if (wasDisconnected || this.#isDisconnected()) giveUpAt = Date.now() + MAX_RETRY_MS;
-        else if (mutation === null && Date.now() > giveUpAt) throw error;
+        else if (mutation === null && Date.now() > giveUpAt) throw noResponse;
       }
     }
   }
@@ -249,8 +253,8 @@ export class Mutations {
   }
 
   /** Waits with exponential backoff and full jitter, but no longer than until the client is connected again. */
-  #pause(attempt: number): Promise<void> {
-    const backoffMs = Math.random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
+  #pause(attempt: number, atLeastMs: number): Promise<void> {
+    const backoffMs = atLeastMs + Math.random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
     const delayMs = isOffline() ? OFFLINE_DELAY_MS : backoffMs;
     return new Promise((resolve) => {
       const end = () => {

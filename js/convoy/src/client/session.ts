@@ -135,11 +135,16 @@ export class Session {
 
   /** Requests the whole result: a new id, and no hash. Messages about the old id are ignored. */
   resubscribe(query: SubscribedQuery): void {
+    this.subscribeAgain(query);
+    forgetHash(query as QueryEntry);
+  }
+
+  /** Requests the result under a new id. */
+  subscribeAgain(query: SubscribedQuery): void {
     const entry = this.#queries.get(query.id);
     if (!entry) return;
     this.#queries.delete(entry.id);
     entry.id = this.#nextId++;
-    forgetHash(entry);
     this.#queries.set(entry.id, entry);
   }
 

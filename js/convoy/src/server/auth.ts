@@ -113,6 +113,13 @@ export function assertSignedIn(context: unknown): void {
   auth.require();
 }
 
+/** What identifies the user of a context, for rate limits; `null` without one, or without `auth`. */
+export function signedInUser(context: object): string | null {
+  const auth: unknown = Object.getOwnPropertyDescriptor(context, 'auth')?.value;
+  const user = isAuth(auth) ? userOf(auth) : null;
+  return user === null ? null : JSON.stringify([user.id, user.organization ?? null]);
+}
+
 /** Whether a user has a role or permission. */
 export function hasRole(user: AuthUser | null, role: string): boolean {
   return user?.roles?.includes(role) === true || user?.permissions?.includes(role) === true;

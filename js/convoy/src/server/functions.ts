@@ -23,6 +23,14 @@ import {
 } from '../schema/index.js';
 import { type Auth, assertSignedIn, type SignedInContext } from './auth.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
+import {
+  type ActionLimits,
+  functionLimits,
+  type MutationLimits,
+  type OwnLimits,
+  type QueryLimits,
+  type RateLimit,
+} from './function-limits.js';
 import { createRouteBuilders, type RouteBuilders } from './routes.js';
 
 /** The kinds of functions. Internal functions have the same kinds. */
@@ -75,7 +83,7 @@ export interface ConvoyFunctionDefinition<Context, Input extends FunctionInput, 
 }
 
 /** Options of a query. */
-export interface QueryOptions {
+export interface QueryOptions extends QueryLimits {
   /** With `false`, the query runs separately for every subscriber. */
   readonly share?: boolean;
   /** With `false`, the cache of a client never stores its results; they end with the page. */
@@ -98,13 +106,16 @@ export interface PublicCache {
 }
 
 /** Options of a mutation. */
-export interface MutationOptions {
+export interface MutationOptions extends MutationLimits {
   /**
    * With `false`, the handler runs once and outside of a transaction. Each operation is then committed by itself; use
    * `ctx.db.transaction` for operations that belong together.
    */
   readonly transaction?: boolean;
 }
+
+/** Options of an action. */
+export interface ActionOptions extends ActionLimits {}
 
 /** A function made by a builder. Its type parameters are those of its reference. */
 export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args = unknown, Result = unknown>
@@ -127,6 +138,10 @@ export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args =
   readonly authed: boolean;
   /** False for a mutation defined with `transaction: false`. */
   readonly transaction: boolean;
+  /** The limits that differ from those of `createConvoy`. */
+  readonly limits: OwnLimits;
+  /** How often one caller may call it. */
+  readonly rateLimit: RateLimit | null;
   /** The handler of the definition; takes parsed arguments. */
   // biome-ignore lint/suspicious/noExplicitAny: the argument is the output of the input schema, whose type is unknown here.
   readonly handler: (ctx: any, args: any) => unknown;
@@ -163,7 +178,7 @@ export type ActionBuilder<Context> = <
   Returns extends TypedSchema | undefined = undefined,
   Result = unknown,
 >(
-  definition: ConvoyFunctionDefinition<Context, Input, Returns, Result>,
+  definition: ConvoyFunctionDefinition<Context, Input, Returns, Result> & ActionOptions,
 ) => ConvoyFunction<'action', ArgsIn<Input>, FunctionResult<Returns, Result>>;
 
 /** The builders for one context type. */
@@ -321,6 +336,7 @@ function build({ kind, name, callers }: BuilderSettings, definition: LooseDefini
     ...httpOptions(name, definition),
     authed,
     transaction: kind !== 'mutation' || definition.transaction !== false,
+    ...functionLimits(definition, { kind, internal: name !== kind, subject: `${name}({ … })` }),
     handler,
     async run(ctx: unknown, args: unknown) {
       const result = await handler(ctx, await parseMaybeAsync(input, args ?? {}, ARGUMENTS));

@@ -8,7 +8,7 @@
 import { parseMaybeAsync } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
-import { createAuth } from './auth.js';
+import { createAuth, signedInUser } from './auth.js';
 import { Call } from './call.js';
 import { callerFingerprint } from './caller-fingerprint.js';
 import { ContextObserver } from './context-observer.js';
@@ -132,7 +132,10 @@ export class Host {
     // A trusted result may have documents that equal callers must not see, so it is not observed nor shared.
     const isShared = share && caller.request !== null && (caller.guarded || !run.program.guardsClients);
     if (kind === 'query' && isShared) run.observer = ContextObserver.of(context, base);
-    if (fn === CONTEXT_ONLY) run.observer?.recordAll();
+    if (fn === CONTEXT_ONLY) {
+      run.observer?.recordAll();
+      run.user = signedInUser(context);
+    }
     const isGuarded = caller.guarded && run.program.guardsClients;
     if (isGuarded) assertOwnDatabase(context, base);
     // An observed handler gets a new base: by an object of the old one, a WeakMap of createContext could find the caller.
@@ -183,7 +186,10 @@ export class Host {
   }
 
   #succeed(run: RootRun, result: unknown): void {
-    const text = resultJson(run.fn.name, result, { maxBytes: run.program.resultBytes, lossy: run.call.lossy });
+    const text = resultJson(run.fn.name, result, {
+      maxBytes: run.fn.definition.limits.resultBytes ?? run.program.resultBytes,
+      lossy: run.call.lossy,
+    });
     if (!this.#finish(run)) return;
     let metadata: string | null;
     try {

@@ -6,6 +6,7 @@
 
 import { isMainThread } from 'node:worker_threads';
 import { requireAddon } from './addon.js';
+import type { OwnLimits, RateLimit } from './function-limits.js';
 import type { FunctionKind } from './functions.js';
 import type { InsertOperation } from './operations.js';
 
@@ -166,6 +167,8 @@ export interface CallMetadata {
   readonly seen?: Readonly<Record<string, string | null>>;
   /** For a query: when the credentials in its context expire, in milliseconds since 1970. */
   readonly expiresAt?: number;
+  /** For `DELIVERY.context`: identifies the user of `ctx.auth`, if one is signed in. */
+  readonly user?: string;
 }
 
 /** The description of a function for `load`. */
@@ -184,6 +187,10 @@ export interface FunctionDescription {
   readonly http?: 'GET';
   /** For how many seconds shared caches may keep an answer of such a query. */
   readonly cache?: { readonly maxAge: number };
+  /** How often one caller may call it. */
+  readonly rateLimit?: RateLimit;
+  /** The limits that differ from those of the engine. */
+  readonly limits?: OwnLimits;
   /** False for a mutation with `transaction: false`. True for an action, but without meaning. */
   readonly transaction: boolean;
 }

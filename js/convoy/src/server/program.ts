@@ -221,6 +221,8 @@ export function describeFunctions(tree: FunctionTree): FunctionDescription[] {
     ...(definition.persist ? {} : { persist: false as const }),
     ...(definition.http === null ? {} : { http: definition.http }),
     ...(definition.cache === null ? {} : { cache: { maxAge: definition.cache.maxAge } }),
+    ...(definition.rateLimit === null ? {} : { rateLimit: definition.rateLimit }),
+    ...(Object.keys(definition.limits).length === 0 ? {} : { limits: definition.limits }),
     transaction: definition.transaction,
   }));
 }

@@ -61,6 +61,8 @@ export class RootRun extends Run {
   readonly caller: Caller;
   /** The caller's fingerprint, once computed. */
   fingerprint: string | null = null;
+  /** Identifies the user of the context, for a run that only creates it. */
+  user: string | null = null;
   /** When the credentials in its context expire, in milliseconds since 1970. */
   expiresAt: number | null = null;
 
@@ -71,15 +73,16 @@ export class RootRun extends Run {
 
   /** The `CallMetadata` as JSON; `null` if it would be empty. `held` is the JSON of the held inserts. */
   metadata(held: string | null): string | null {
-    const { call, fn, fingerprint } = this;
+    const { call, fn, fingerprint, user } = this;
     const isQuery = fn.definition.kind === 'query';
     const refreshMs = isQuery ? call.refreshMs : null;
     const expiresAt = isQuery ? this.expiresAt : null;
     const reads = isQuery ? this.#contextReads() : null;
-    if (held === null && fingerprint === null && refreshMs === null && expiresAt === null && reads === null)
-      return null;
+    const parts = [held, fingerprint, user, refreshMs, expiresAt, reads];
+    if (parts.every((part) => part === null)) return null;
     const metadata: CallMetadata = {
       ...(fingerprint === null ? {} : { identity: fingerprint }),
+      ...(user === null ? {} : { user }),
       ...(refreshMs === null ? {} : { refreshMs }),
       ...(expiresAt === null ? {} : { expiresAt }),
       ...(reads === null ? {} : { seen: Object.fromEntries(reads) }),

@@ -6,6 +6,7 @@
  */
 
 import type { CorsOptions } from './cors-options.js';
+import { type RateLimit, rateLimitProblem } from './function-limits.js';
 
 /** The parameters of a path as strings: `{ id: string }` for `/webhooks/:id`, `{ rest: string }` for `/files/*rest`. */
 export type RouteParams<Path extends string> = string extends Path
@@ -41,6 +42,8 @@ export interface RouteOptions {
   readonly crossSite?: boolean;
   /** Replaces the `cors` of `createConvoy` for this route. */
   readonly cors?: CorsOptions;
+  /** How often one caller may send a request; `RATE_LIMITED`. */
+  readonly rateLimit?: RateLimit;
 }
 
 /** Defines a route of one method. */
@@ -197,8 +200,11 @@ function optionsProblem(options: unknown): string | null {
       if (typeof value !== 'boolean') return 'crossSite is true or false.';
     } else if (key === 'cors') {
       if (!Array.isArray((value as Partial<CorsOptions> | null)?.origins)) return 'cors is { origins: […] }.';
+    } else if (key === 'rateLimit') {
+      const problem = rateLimitProblem(value);
+      if (problem !== null) return problem;
     } else {
-      return `there is no option ${key}; a route has timeoutMs, bodyBytes, crossSite and cors.`;
+      return `there is no option ${key}; a route has timeoutMs, bodyBytes, crossSite, cors and rateLimit.`;
     }
   }
   return null;

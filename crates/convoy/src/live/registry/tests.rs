@@ -95,6 +95,7 @@ impl World {
         let _ticket = self.begin(id);
         let now = self.now();
         let context = SessionContext {
+            user: None,
             identity: Arc::new(seen_as(seen)),
             fingerprint: Some("someone".into()),
             expires_at: expires_at.map(|after| now + after),
