@@ -5,6 +5,7 @@ import { buildPackage } from './build.mjs';
 import { checkCrates } from './cargo-deny.mjs';
 import { buildSite } from './docs.mjs';
 import { checkLicences } from './licences.mjs';
+import { checkLimits } from './limits-reference.mjs';
 import { root, run } from './run.mjs';
 
 await buildPackage();
@@ -45,5 +46,7 @@ console.log('\n▸ Licences of npm packages');
 const { version } = JSON.parse(await readFile(join(root, 'js/convoy/package.json'), 'utf8'));
 const checked = await checkLicences();
 console.log(`  ${checked} packages may be used with @avvos/convoy ${version}`);
+await checkLimits();
+console.log('\n▸ docs/limits.md lists the limits of the code');
 await buildSite();
 console.log('\n✓ All checks passed.');

@@ -1,13 +1,13 @@
 //! The configuration of an engine: the database, the options and the limits.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::failpoints::Failpoints;
 use crate::http::SecurityHeaders;
+use crate::limits;
+pub use crate::limits::Limits;
 use crate::origin::Origin;
 use crate::telemetry::TelemetryOptions;
 use crate::trusted_proxies::TrustedProxies;
@@ -51,7 +51,7 @@ pub struct Config {
     #[serde(default = "default_base_path", deserialize_with = "with_leading_slash")]
     pub base_path: String,
     /// Published limits.
-    #[serde(default, deserialize_with = "limits")]
+    #[serde(default, deserialize_with = "limits::parse")]
     pub limits: Limits,
     /// What is recorded, and where it goes.
     #[serde(default)]
@@ -88,138 +88,6 @@ pub struct Cors {
     pub origins: Vec<Origin>,
     /// Whether their requests may carry cookies.
     pub credentials: bool,
-}
-
-/// The published limits; exceeding one has a named error.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Limits {
-    /// Bytes of a request body (`PAYLOAD_TOO_LARGE`).
-    pub body_bytes: usize,
-    /// Bytes of a function's result (`PAYLOAD_TOO_LARGE`).
-    pub result_bytes: usize,
-    /// Milliseconds a query may take (`TIMEOUT`).
-    pub query_ms: u64,
-    /// Milliseconds a mutation may take, retries included (`TIMEOUT`).
-    pub mutation_ms: u64,
-    /// Milliseconds an action may take (`TIMEOUT`).
-    pub action_ms: u64,
-    /// How often a mutation is retried after a serialization failure (`CONFLICT`).
-    pub retries: u32,
-    /// Milliseconds a worker may be unresponsive after a call on it timed out, before it
-    /// is replaced.
-    pub worker_unresponsive_ms: u64,
-    /// Calls that may wait for the host at once (`UNAVAILABLE`).
-    pub max_pending_calls: usize,
-    /// HTTP routes that may run at once (`UNAVAILABLE`).
-    pub routes: usize,
-    /// HTTP routes of one client address (`RATE_LIMITED`). Counted as live streams are.
-    pub routes_per_address: usize,
-    /// Live streams of this process (`UNAVAILABLE`).
-    pub streams: usize,
-    /// Live streams of one client address (`RATE_LIMITED`). Counted only with
-    /// `trust_proxy`, and not for this machine itself.
-    pub streams_per_address: usize,
-    /// Queries one live stream may watch (`PAYLOAD_TOO_LARGE`).
-    pub queries_per_stream: usize,
-    /// Milliseconds after which the context of a live stream is made again even if its
-    /// read set has not changed.
-    pub context_refresh_ms: u64,
-    /// Milliseconds for which a result without subscribers is retained, for returning
-    /// clients.
-    pub idle_query_ms: u64,
-    /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
-    pub max_documents_read: usize,
-    /// Documents one call may write (`PAYLOAD_TOO_LARGE`).
-    pub max_documents_written: usize,
-    /// Milliseconds between comments on a quiet stream.
-    pub heartbeat_ms: u64,
-    /// Milliseconds for a client to send a body.
-    pub body_ms: u64,
-    /// Milliseconds for a client to send its headers.
-    pub header_ms: u64,
-    /// Milliseconds for which a client may read none of the data sent to it.
-    pub slow_reader_ms: u64,
-    /// Milliseconds between two reads of the change log while there are live queries.
-    pub poll_ms: u64,
-    /// Milliseconds between two checks of untracked tables that live queries have read.
-    pub untracked_poll_ms: u64,
-    /// Milliseconds between two checks that the triggers still exist.
-    pub trigger_check_ms: u64,
-}
-
-/// Renamed limits: their old and new names.
-const RENAMED: [(&str, &str); 9] = [
-    ("stuckMs", "workerUnresponsiveMs"),
-    ("contextMs", "contextRefreshMs"),
-    ("triggersMs", "triggerCheckMs"),
-    ("pollEveryMs", "untrackedPollMs"),
-    ("stallMs", "slowReaderMs"),
-    ("waitingCalls", "maxPendingCalls"),
-    ("documentsRead", "maxDocumentsRead"),
-    ("documentsWritten", "maxDocumentsWritten"),
-    ("lingerMs", "idleQueryMs"),
-];
-
-fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
-    let given = serde_json::Map::deserialize(deserializer)?;
-    if let Some((before, now)) = RENAMED.into_iter().find(|(before, _)| given.contains_key(*before)) {
-        return Err(D::Error::custom(format!("`limits.{before}` was renamed to `limits.{now}`")));
-    }
-    Limits::deserialize(serde_json::Value::Object(given)).map_err(D::Error::custom)
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            body_bytes: 1 << 20,
-            result_bytes: 16 << 20,
-            query_ms: 10_000,
-            mutation_ms: 15_000,
-            action_ms: 600_000,
-            retries: 4,
-            worker_unresponsive_ms: 5_000,
-            max_pending_calls: 1_024,
-            routes: 1_024,
-            routes_per_address: 64,
-            streams: 20_000,
-            streams_per_address: 64,
-            queries_per_stream: 256,
-            context_refresh_ms: 60_000,
-            idle_query_ms: 10_000,
-            max_documents_read: 32_000,
-            max_documents_written: 16_000,
-            heartbeat_ms: 15_000,
-            body_ms: 30_000,
-            header_ms: 10_000,
-            slow_reader_ms: 60_000,
-            poll_ms: 100,
-            untracked_poll_ms: 5_000,
-            trigger_check_ms: 15_000,
-        }
-    }
-}
-
-impl Limits {
-    /// The time limit of one query run.
-    pub fn query_time(&self) -> Duration {
-        Duration::from_millis(self.query_ms)
-    }
-
-    /// The time limit of one mutation, retries included.
-    pub fn mutation_time(&self) -> Duration {
-        Duration::from_millis(self.mutation_ms)
-    }
-
-    /// How long a worker may be unresponsive.
-    pub fn unresponsive_time(&self) -> Duration {
-        Duration::from_millis(self.worker_unresponsive_ms)
-    }
-
-    /// The time limit of one action.
-    pub fn action_time(&self) -> Duration {
-        Duration::from_millis(self.action_ms)
-    }
 }
 
 fn default_pool_size() -> usize {
@@ -262,14 +130,5 @@ mod tests {
         assert!(
             parse(r#"{"databaseUrl":"","limits":{"querySeconds":1}}"#).expect_err("refused").contains("querySeconds")
         );
-    }
-
-    #[test]
-    fn a_limit_by_its_old_name_is_refused_with_the_new_one() {
-        for (before, now) in RENAMED {
-            let refused = parse(&format!(r#"{{"databaseUrl":"","limits":{{"{before}":1}}}}"#)).expect_err("refused");
-            assert!(refused.contains(before) && refused.contains(now), "{refused}");
-            assert!(parse(&format!(r#"{{"databaseUrl":"","limits":{{"{now}":1}}}}"#)).is_ok());
-        }
     }
 }

@@ -27,6 +27,7 @@ mod http;
 pub mod id;
 mod invalidation;
 mod key;
+mod limits;
 mod live;
 mod lossy;
 mod op;

@@ -67,7 +67,8 @@ export const sidebar = [
   {
     text: 'Reference',
     items: [
-      { text: 'Guarantees and limits', link: '/guarantees' },
+      { text: 'Guarantees', link: '/guarantees' },
+      { text: 'Limits', link: '/limits' },
       { text: 'HTTP', link: '/http' },
       { text: 'OpenAPI', link: '/openapi' },
       { text: 'The command line', link: '/cli' },

@@ -77,12 +77,19 @@ impl Buckets {
             self.full_at.shrink_to(self.full_at.len() * 2);
             self.next_sweep = now.saturating_add(SWEEP_INTERVAL);
         }
-        if is_new && self.full_at.len() >= self.max_callers {
+        let has_place = !is_new || self.full_at.len() < self.max_callers;
+        if !has_place {
             self.shared.resize(SHARED_BUCKETS, 0);
-            let at = self.hasher.hash_one(caller) as usize % SHARED_BUCKETS;
-            return &mut self.shared[at];
         }
-        self.full_at.entry(caller.clone()).or_insert(0)
+        let shared = match self.shared.len() {
+            0 => None,
+            buckets => self.shared.get_mut(self.hasher.hash_one(caller) as usize % buckets),
+        };
+        match shared {
+            Some(shared) if !has_place => shared,
+            // It may have taken tokens of the bucket that it shared.
+            shared => self.full_at.entry(caller.clone()).or_insert(shared.map_or(0, |shared| *shared)),
+        }
     }
 }
 
@@ -134,6 +141,15 @@ mod tests {
         }
         assert_eq!(buckets.take(&user(7), 2 * SECOND), Ok(()));
         assert_eq!(buckets.full_at.len(), 1, "its place was that of a full bucket");
+    }
+
+    #[test]
+    fn a_caller_that_gets_a_bucket_of_its_own_has_the_tokens_that_it_left() {
+        let mut buckets = Buckets::with_places(&policy(1, 0.25), 1);
+        assert_eq!(buckets.take(&user(1), 0), Ok(()));
+        assert_eq!(buckets.take(&user(2), SECOND), Ok(()), "it shares a bucket, which is full in four seconds");
+        assert_eq!(buckets.take(&user(2), 4 * SECOND), Err(SECOND), "the place of the first is free");
+        assert_eq!((buckets.full_at.len(), buckets.full_at.get(&user(2))), (1, Some(&(5 * SECOND))));
     }
 
     #[test]

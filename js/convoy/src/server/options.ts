@@ -44,6 +44,10 @@ export interface ConvoyLimits {
   readonly idleQueryMs?: number;
   /** How long a client may go without reading any of the data sent to it, in milliseconds (60,000). */
   readonly slowReaderMs?: number;
+  /**
+   * The interval for reading the change log while there are live queries, besides each notification, in milliseconds (100).
+   */
+  readonly pollMs?: number;
   /** The interval for polling a table without Convoy's triggers, in milliseconds (5,000). */
   readonly untrackedPollMs?: number;
   /** The interval for checking that the triggers exist, in milliseconds (15,000). */

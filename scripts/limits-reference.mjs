@@ -1,0 +1,204 @@
+// Writes the tables of docs/limits.md from the definitions in the code: those that can be configured are in
+// crates/convoy/src/limits.rs, and of the fixed ones each constant is read where it is used.
+//
+//   node scripts/limits-reference.mjs
+//
+// `npm run check` compares the page with the code, and tests/limits.test.mjs knows a test for each limit.
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { root } from './run.mjs';
+
+export const limitsFile = join(root, 'docs/limits.md');
+const DEFINITIONS = 'crates/convoy/src/limits.rs';
+const OPTIONS = 'js/convoy/src/server/options.ts';
+
+/** Limits that cannot be configured. `unit` is that of the constant; a `Duration` has its own. */
+export const FIXED = [
+  ['documents in a page (`numItems`)', 'js/convoy/src/server/scan.ts', 'MAX_PAGE', '', '`INVALID_ARGS`'],
+  ['depth of functions that call one another', 'js/convoy/src/server/function-calls.ts', 'MAX_DEPTH', '', '`INTERNAL`'],
+  [
+    'nesting of JSON, and of conditions in a filter',
+    'crates/convoy/src/value.rs',
+    'MAX_DEPTH',
+    '',
+    '`INVALID_ARGS`; in a result `INTERNAL`',
+  ],
+  [
+    'batches of operations of one call that wait at once',
+    'crates/convoy/src/dispatch/host.rs',
+    'BATCHES',
+    '',
+    '`INTERNAL`',
+  ],
+  [
+    'runs of a call again whose worker has ended',
+    'crates/convoy/src/dispatch/call.rs',
+    'MAX_HOST_RETRIES',
+    '',
+    '`UNAVAILABLE`',
+  ],
+  [
+    'length of an `Idempotency-Key`, in ASCII characters',
+    'crates/convoy/src/dispatch/commit/idempotency.rs',
+    'MAX_KEY_BYTES',
+    '',
+    '`INVALID_ARGS`',
+  ],
+  [
+    'headers of a request together',
+    'crates/convoy/src/http/guard.rs',
+    'MAX_HEADER_BYTES',
+    'bytes',
+    '`PAYLOAD_TOO_LARGE` with status 431; far beyond, 431 without JSON',
+  ],
+  [
+    'size of the [static files](static-files.md) together',
+    'crates/convoy/src/http/static_files/load.rs',
+    'MAX_BYTES',
+    'bytes',
+    'the server does not start',
+  ],
+  [
+    'number of static files',
+    'crates/convoy/src/http/static_files/load.rs',
+    'MAX_FILES',
+    '',
+    'the server does not start',
+  ],
+  ['waiting for a connection to Postgres', 'crates/convoy/src/postgres/pool.rs', 'ACQUIRE_TIMEOUT', '', '`UNAVAILABLE`'],
+  [
+    'results of live queries without subscribers that are retained',
+    'crates/convoy/src/live/registry/mod.rs',
+    'MAX_IDLE_QUERIES',
+    '',
+    '–',
+  ],
+  [
+    'unread `error` messages to the client of a stream',
+    'crates/convoy/src/live/registry/session.rs',
+    'MAX_CONTROL_MESSAGES',
+    '',
+    'the stream ends',
+  ],
+  [
+    'mutations of a stream that wait for their `settled`',
+    'crates/convoy/src/live/registry/own_mutations.rs',
+    'MAX_PENDING_ACKS',
+    '',
+    'the stream ends, and the client reconnects',
+  ],
+  [
+    'time to send a valid token after one has expired or was rejected',
+    'crates/convoy/src/live/registry/session.rs',
+    'AUTH_GRACE',
+    '',
+    'the stream ends',
+  ],
+  [
+    'mutations of a client that wait to be sent',
+    'js/convoy/src/client/lazy-mutations.ts',
+    'MAX_WAITING',
+    '',
+    '`RATE_LIMITED`, in the client',
+  ],
+  [
+    'callers of a function with a [rate limit](#rate-limits) that have a bucket of their own',
+    'crates/convoy/src/rate_limit/buckets.rs',
+    'MAX_CALLERS',
+    '',
+    'further callers share buckets',
+  ],
+  ['draining at shutdown', 'crates/convoy/src/engine.rs', 'DRAIN_TIMEOUT', '', 'calls still running are abandoned'],
+].map(([text, file, constant, unit, error]) => ({ text, file, constant, unit, error }));
+
+/** The limits in the code, with their values. Throws where a definition has another form than it must have. */
+export async function limitsInCode() {
+  return { configurable: await configurable(), fixed: await Promise.all(FIXED.map(withValue)) };
+}
+
+async function configurable() {
+  const source = await read(DEFINITIONS);
+  const [, body] = /^limits! \{\n([\s\S]*?)^\}$/m.exec(source) ?? fail(`${DEFINITIONS} has no limits! { … }`);
+  const definition = /((?: {4}\/\/\/ .*\n)+) {4}(\w+): \w+ = ([^,]+), "(\w*)", [^"]+, "([^"]+)";\n/g;
+  const found = [...body.matchAll(definition)].map(([whole, doc, name, value, unit, error]) => {
+    const text = doc.replace(/ *\/\/\/ /g, ' ').replace(/\s+/g, ' ').trim().replace(/\.$/, '');
+    return { whole, name: camelCase(name), text, value: shown(evaluate(value), unit), error };
+  });
+  const rest = found.reduce((left, { whole }) => left.replace(whole, ''), body).trim();
+  if (rest !== '') fail(`${DEFINITIONS} has a definition in another form:\n${rest}`);
+  const options = await read(OPTIONS);
+  for (const { name } of found) {
+    if (!options.includes(`  readonly ${name}?: number;`)) fail(`ConvoyLimits in ${OPTIONS} lacks ${name}.`);
+  }
+  return found.map(({ whole, ...limit }) => limit);
+}
+
+async function withValue(limit) {
+  const source = await read(limit.file);
+  const declared = new RegExp(`\\bconst ${limit.constant}(?:: [\\w<>]+)? = ([^;]+);`).exec(source);
+  if (declared === null) fail(`${limit.file} has no constant ${limit.constant}.`);
+  const seconds = /^Duration::from_secs\((\d+)\)$/.exec(declared[1]);
+  const value = seconds === null ? shown(evaluate(declared[1]), limit.unit) : shown(Number(seconds[1]) * 1_000, 'ms');
+  return { ...limit, value };
+}
+
+/** The page with tables of these limits. */
+export async function limitsPage() {
+  const { configurable, fixed } = await limitsInCode();
+  const tables = {
+    configurable: [
+      '| limit | default | name | error |\n|---|---|---|---|',
+      ...configurable.map(({ text, value, name, error }) => `| ${lowerFirst(text)} | ${value} | \`${name}\` | ${error} |`),
+    ],
+    fixed: [
+      '| limit | value | error |\n|---|---|---|',
+      ...fixed.map(({ text, value, error }) => `| ${text} | ${value} | ${error} |`),
+    ],
+  };
+  let page = await readFile(limitsFile, 'utf8');
+  for (const [name, lines] of Object.entries(tables)) {
+    const place = new RegExp(`(<!-- ${name}: [^>]*-->\n)[\\s\\S]*?(<!-- end -->)`);
+    if (!place.test(page)) fail(`docs/limits.md has no place for the table of ${name} limits.`);
+    page = page.replace(place, (_, begin, end) => `${begin}\n${lines.join('\n')}\n\n${end}`);
+  }
+  return page;
+}
+
+/** Throws unless the page has the limits of the code. */
+export async function checkLimits() {
+  if ((await limitsPage()) === (await readFile(limitsFile, 'utf8'))) return;
+  fail('docs/limits.md does not list the limits of the code: run node scripts/limits-reference.mjs.');
+}
+
+const read = (file) => readFile(join(root, file), 'utf8');
+
+/** The value of a constant: a product or a shift of whole numbers. */
+function evaluate(text) {
+  const digits = text.replaceAll('_', '').trim();
+  const parts = /^(\d+)(?: (<<|\*) (\d+))?$/.exec(digits) ?? fail(`${text} is no number, shift or product.`);
+  const [one, other] = [Number(parts[1]), Number(parts[3] ?? 0)];
+  if (parts[2] === undefined) return one;
+  return parts[2] === '*' ? one * other : one * 2 ** other;
+}
+
+function shown(value, unit) {
+  const count = (number, name) => `${number.toLocaleString('en-US')}${name}`;
+  if (unit === '') return count(value, '');
+  if (unit === 'bytes') return value % 2 ** 20 === 0 ? count(value / 2 ** 20, ' MiB') : count(value / 2 ** 10, ' KiB');
+  if (unit !== 'ms') return fail(`${unit} is no unit.`);
+  if (value % 60_000 === 0) return count(value / 60_000, ' min');
+  return value % 1_000 === 0 ? count(value / 1_000, ' s') : count(value, ' ms');
+}
+
+const camelCase = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
+
+/** The texts are sentences in the code, and cells in the table. */
+function lowerFirst(text) {
+  return /^[A-Z][a-z]/.test(text) ? text[0].toLowerCase() + text.slice(1) : text;
+}
+
+function fail(message) {
+  throw new Error(message);
+}
+
+if (process.argv[1] === import.meta.filename) await writeFile(limitsFile, await limitsPage());
