@@ -45,35 +45,6 @@ export const FIXED = [
     '`INVALID_ARGS`',
   ],
   [
-    'headers of a request together',
-    'crates/convoy/src/http/guard.rs',
-    'MAX_HEADER_BYTES',
-    'bytes',
-    '`PAYLOAD_TOO_LARGE` with status 431; far beyond, 431 without JSON',
-  ],
-  [
-    'size of the [static files](static-files.md) together',
-    'crates/convoy/src/http/static_files/load.rs',
-    'MAX_BYTES',
-    'bytes',
-    'the server does not start',
-  ],
-  [
-    'number of static files',
-    'crates/convoy/src/http/static_files/load.rs',
-    'MAX_FILES',
-    '',
-    'the server does not start',
-  ],
-  ['waiting for a connection to Postgres', 'crates/convoy/src/postgres/pool.rs', 'ACQUIRE_TIMEOUT', '', '`UNAVAILABLE`'],
-  [
-    'results of live queries without subscribers that are retained',
-    'crates/convoy/src/live/registry/mod.rs',
-    'MAX_IDLE_QUERIES',
-    '',
-    '–',
-  ],
-  [
     'unread `error` messages to the client of a stream',
     'crates/convoy/src/live/registry/session.rs',
     'MAX_CONTROL_MESSAGES',
@@ -121,7 +92,11 @@ async function configurable() {
   const [, body] = /^limits! \{\n([\s\S]*?)^\}$/m.exec(source) ?? fail(`${DEFINITIONS} has no limits! { … }`);
   const definition = /((?: {4}\/\/\/ .*\n)+) {4}(\w+): \w+ = ([^,]+), "(\w*)", [^"]+, "([^"]+)";\n/g;
   const found = [...body.matchAll(definition)].map(([whole, doc, name, value, unit, error]) => {
-    const text = doc.replace(/ *\/\/\/ /g, ' ').replace(/\s+/g, ' ').trim().replace(/\.$/, '');
+    const text = doc
+      .replace(/ *\/\/\/ /g, ' ')
+      .replace(/\s+/g, ' ')
+      .trim()
+      .replace(/\.$/, '');
     return { whole, name: camelCase(name), text, value: shown(evaluate(value), unit), error };
   });
   const rest = found.reduce((left, { whole }) => left.replace(whole, ''), body).trim();
@@ -148,7 +123,9 @@ export async function limitsPage() {
   const tables = {
     configurable: [
       '| limit | default | name | error |\n|---|---|---|---|',
-      ...configurable.map(({ text, value, name, error }) => `| ${lowerFirst(text)} | ${value} | \`${name}\` | ${error} |`),
+      ...configurable.map(
+        ({ text, value, name, error }) => `| ${lowerFirst(text)} | ${value} | \`${name}\` | ${error} |`,
+      ),
     ],
     fixed: [
       '| limit | value | error |\n|---|---|---|',

@@ -32,7 +32,7 @@ use crate::error::{Code, Failure};
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, Server, StaticError, StaticFiles};
-use crate::live::{Counts, Live, LiveParts, SharedRegistry};
+use crate::live::{Counts, Live, LiveParts, Retention, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
@@ -209,7 +209,8 @@ impl Engine {
         let peers = Arc::new(PeerQueue::default());
         let (read_now, check_schema) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
-        let (failpoints, retention) = (config.failpoints.clone(), Duration::from_millis(config.limits.idle_query_ms));
+        let (failpoints, limits) = (config.failpoints.clone(), &config.limits);
+        let retention = Retention { time: Duration::from_millis(limits.idle_query_ms), max: limits.idle_queries };
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
         let demand = Arc::new(FeedDemand::default());
         let own_commits = pending.clone();

@@ -69,12 +69,16 @@ limits! {
     context_refresh_ms: u64 = 60_000, "ms", 1..=DAY, "–";
     /// Retention of the result of a live query without subscribers.
     idle_query_ms: u64 = 10_000, "ms", 0..=DAY, "–";
+    /// Results of live queries without subscribers that are retained; beyond, the oldest is dropped.
+    idle_queries: usize = 10_000, "", 0..=MANY, "–";
     /// Documents and rows that one call reads.
     max_documents_read: usize = 32_000, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";
     /// Documents that one call writes.
     max_documents_written: usize = 16_000, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";
     /// Silence on a stream before a comment is sent.
     heartbeat_ms: u64 = 15_000, "ms", 1..=DAY, "–";
+    /// Size of the headers of a request together.
+    header_bytes: usize = 64 << 10, "bytes", 1 << 10..=1 << 20, "`PAYLOAD_TOO_LARGE` with status 431; far beyond, 431 without JSON";
     /// Time to send a body; to an HTTP route, time in which a client may send less than 1 KiB per
     /// second.
     body_ms: u64 = 30_000, "ms", 1..=DAY, "`TIMEOUT`";
@@ -82,6 +86,12 @@ limits! {
     header_ms: u64 = 10_000, "ms", 1..=DAY, "the connection closes";
     /// Time within which a client must read data that was sent to it.
     slow_reader_ms: u64 = 60_000, "ms", 1..=DAY, "the connection closes";
+    /// Waiting for a connection to Postgres, where all of `poolSize` are in use.
+    connection_ms: u64 = 5_000, "ms", 1..=DAY, "`UNAVAILABLE`";
+    /// Size of the [static files](static-files.md) together, which stay in memory.
+    static_bytes: u64 = 256 << 20, "bytes", 1..=1 << 40, "the server does not start";
+    /// Number of static files.
+    static_files: usize = 20_000, "", 1..=MANY, "the server does not start";
     /// Interval at which the change log is read while there are live queries, besides each
     /// notification.
     poll_ms: u64 = 100, "ms", 1..=DAY, "–";
@@ -187,6 +197,6 @@ mod tests {
     #[test]
     fn defaults_are_in_their_ranges() {
         let Limits { streams, query_ms, .. } = Limits::default();
-        assert_eq!((streams, query_ms, RANGES.len()), (20_000, 10_000, 24));
+        assert_eq!((streams, query_ms, RANGES.len()), (20_000, 10_000, 29));
     }
 }

@@ -16,9 +16,6 @@ use crate::dispatch::{Key, RouteOptions};
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
 
-/// The maximum size of all headers of a request, in bytes.
-pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
-
 /// Headers that may occur only once. Of two, a proxy may have checked the other one, so a
 /// request with two is refused.
 const SINGLETONS: [&str; 14] = [
@@ -93,7 +90,7 @@ fn remove_credentials(head: &mut Parts) {
 }
 
 fn check_headers(head: &Parts, config: &Config) -> Result<(), Failure> {
-    check_size(&head.headers)?;
+    check_size(&head.headers, config.limits.header_bytes)?;
     check_once(&head.headers)?;
     let host = text(&head.headers, HOST).unwrap_or_default();
     if config.dev && !is_safe_in_development(host) {
@@ -105,10 +102,10 @@ fn check_headers(head: &Parts, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_size(headers: &HeaderMap) -> Result<(), Failure> {
+fn check_size(headers: &HeaderMap, max: usize) -> Result<(), Failure> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if size > MAX_HEADER_BYTES {
-        let message = format!("The request's headers have {size} bytes; the limit is {MAX_HEADER_BYTES}.");
+    if size > max {
+        let message = format!("The request's headers have {size} bytes; the limit is {max} (limits.headerBytes).");
         return Err(Failure { status: Some(431), ..Failure::new(Code::PayloadTooLarge, message) });
     }
     Ok(())

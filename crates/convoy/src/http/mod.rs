@@ -87,8 +87,8 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     }
 }
 
-/// The size of a connection's read buffer: the allowed headers and the request line.
-const BUFFER_BYTES: usize = guard::MAX_HEADER_BYTES + (16 << 10);
+/// The part of a connection's read buffer for the request line, beside the allowed headers.
+const REQUEST_LINE_BYTES: usize = 16 << 10;
 
 /// The time between two warnings about connections that cannot be accepted.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -165,6 +165,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     let limits = &engine.config().limits;
     let (header_timeout, write_timeout) =
         (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.slow_reader_ms));
+    let buffer_bytes = limits.header_bytes + REQUEST_LINE_BYTES;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (engine, tasks) = (engine.clone(), tasks.clone());
         // Boxed, so that its memory is freed when the answer begins: a connection that
@@ -181,7 +182,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .max_buf_size(BUFFER_BYTES)
+        .max_buf_size(buffer_bytes)
         .serve_connection(TokioIo::new(WriteTimeout::new(socket, write_timeout)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -74,8 +74,8 @@ impl StaticFiles {
     /// Reads the folder of a configuration; `None` if it has none.
     pub(crate) async fn of(config: &Config) -> Result<Option<StaticFiles>, StaticError> {
         let Some(folder) = config.static_files.clone() else { return Ok(None) };
-        let base_path = config.base_path.clone();
-        let loading = tokio::task::spawn_blocking(move || load::read(&folder, base_path));
+        let (base_path, limits) = (config.base_path.clone(), config.limits.clone());
+        let loading = tokio::task::spawn_blocking(move || load::read(&folder, base_path, &limits));
         Ok(Some(loading.await.unwrap_or(Err(StaticError::Stopped))?))
     }
 

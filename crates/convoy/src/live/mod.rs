@@ -37,7 +37,7 @@ use uuid::Uuid;
 pub(crate) use answer::{Answer, hash_from_hex, hash_of_result};
 pub(crate) use message::{EndReason, SessionId, SessionMessage};
 pub(crate) use public_result::{Audience, PublicCall};
-pub(crate) use registry::{Counts, FunctionInfo, QueryInfo, StreamFormat};
+pub(crate) use registry::{Counts, FunctionInfo, QueryInfo, Retention, StreamFormat};
 pub(crate) use result_cache::CachedResult;
 pub(crate) use shared::SharedRegistry;
 pub(crate) use stream::{OpenSession, Payer, QueryRequest, Stream};

@@ -3,13 +3,13 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use super::QueryId;
-use super::registry::Registry;
+use super::registry::{Registry, Retention};
 use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
 use crate::failpoints::Failpoints;
@@ -32,9 +32,9 @@ pub(crate) struct SharedRegistry {
 }
 
 impl SharedRegistry {
-    /// An empty registry that keeps results without subscribers for `retention`.
+    /// An empty registry.
     pub(crate) fn new(
-        retention: Duration,
+        retention: Retention,
         pending: Arc<PendingCommits>,
         demand: Arc<FeedDemand>,
         failpoints: Failpoints,

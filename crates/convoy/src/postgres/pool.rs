@@ -21,9 +21,6 @@ use super::{ConnectionMode, DbError, Isolation, PgSession, Setup};
 use crate::failpoints::Failpoints;
 use crate::telemetry::{Metrics, PoolKind};
 
-/// Time limit for waiting for a free connection, and for opening one.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long a connection may be idle before it is pinged, and how long the ping may take.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +50,8 @@ struct Inner {
     /// The settings that each transaction applies in a pooled session.
     setup: Option<Arc<Setup>>,
     isolation: Isolation,
+    /// How long a call waits for a session, and for a connection.
+    wait: Duration,
     size: usize,
     context: PoolContext,
     permits: Arc<Semaphore>,
@@ -73,7 +72,7 @@ impl Pool {
         size: usize,
         context: PoolContext,
     ) -> Pool {
-        let isolation = setup.isolation;
+        let (isolation, wait) = (setup.isolation, setup.wait);
         let (options, setup) = match mode {
             ConnectionMode::Direct => (setup.options(base), None),
             ConnectionMode::TransactionPooled => (base.clone(), Some(Arc::new(setup))),
@@ -83,7 +82,18 @@ impl Pool {
         let raw_reads = RawReadsCache::default();
         let generation = AtomicU64::new(0);
         Pool {
-            inner: Arc::new(Inner { options, setup, isolation, size, context, permits, idle, raw_reads, generation }),
+            inner: Arc::new(Inner {
+                options,
+                setup,
+                isolation,
+                wait,
+                size,
+                context,
+                permits,
+                idle,
+                raw_reads,
+                generation,
+            }),
         }
     }
 
@@ -95,13 +105,12 @@ impl Pool {
     /// Takes an idle connection, or opens one. Waits if all are leased.
     pub(crate) async fn acquire(&self) -> Result<Lease, DbError> {
         let began = Instant::now();
-        let acquiring = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.permits.clone().acquire_owned());
-        let acquired = acquiring.await;
+        let acquired = tokio::time::timeout(self.inner.wait, self.inner.permits.clone().acquire_owned()).await;
         self.inner.context.metrics.pool_wait(self.inner.context.kind, began.elapsed());
         let permit = match acquired {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(DbError::of_connecting(sqlx::Error::PoolClosed)),
-            Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE_TIMEOUT)),
+            Err(_elapsed) => return Err(DbError::PoolExhausted(self.inner.wait)),
         };
         let (session, fresh) = match self.idle().await {
             Some(session) => (session, false),
@@ -133,7 +142,7 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<PgConnection, DbError> {
-        let connecting = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.options.connect()).await;
+        let connecting = tokio::time::timeout(self.inner.wait, self.inner.options.connect()).await;
         let connected = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(DbError::of_connecting);
         self.inner.context.availability.record(&connected, &self.inner.options);
         connected

@@ -39,10 +39,12 @@ pub(crate) struct Setup {
     settings: Vec<(&'static str, String)>,
     /// The isolation of its transactions.
     pub isolation: Isolation,
+    /// How long a call waits for a session.
+    pub wait: Duration,
 }
 
 impl Setup {
-    fn new(isolation: Isolation, timeout: Duration) -> Setup {
+    fn new(isolation: Isolation, timeout: Duration, limits: &Limits) -> Setup {
         let timeout = timeout.as_millis().to_string();
         let settings = vec![
             // Postgres cancels statements that the engine no longer waits for.
@@ -55,17 +57,17 @@ impl Setup {
             // Exact numbers in the text of raw results.
             ("extra_float_digits", "1".to_owned()),
         ];
-        Setup { settings, isolation }
+        Setup { settings, isolation, wait: Duration::from_millis(limits.connection_ms) }
     }
 
     /// For queries.
     pub(crate) fn reading(limits: &Limits) -> Setup {
-        Setup::new(Isolation::Snapshot, limits.query_time())
+        Setup::new(Isolation::Snapshot, limits.query_time(), limits)
     }
 
     /// For mutations.
     pub(crate) fn writing(limits: &Limits) -> Setup {
-        Setup::new(Isolation::Serializable, limits.mutation_time())
+        Setup::new(Isolation::Serializable, limits.mutation_time(), limits)
     }
 
     /// For serial queues.
@@ -77,7 +79,7 @@ impl Setup {
 
     /// For single uses, on a connection outside of the pools.
     pub(crate) fn plain() -> Setup {
-        Setup { settings: Vec::new(), isolation: Isolation::Serializable }
+        Setup { settings: Vec::new(), isolation: Isolation::Serializable, wait: Duration::ZERO }
     }
 
     /// The start-up options of a direct session. They include the defaults of transactions,

@@ -42,6 +42,16 @@ export interface ConvoyLimits {
   readonly contextRefreshMs?: number;
   /** How long the result of a live query is kept after its last subscriber has left, in milliseconds (10,000). */
   readonly idleQueryMs?: number;
+  /** Results of live queries without subscribers that are kept (10,000); beyond, the oldest is dropped. */
+  readonly idleQueries?: number;
+  /** How long a call waits for a connection to Postgres, in milliseconds (5,000); `UNAVAILABLE`. */
+  readonly connectionMs?: number;
+  /** The largest size of a request's headers together, in bytes (64 KiB); `PAYLOAD_TOO_LARGE` with status 431. */
+  readonly headerBytes?: number;
+  /** The largest size of the static files together, in bytes (256 MiB); the server does not start. */
+  readonly staticBytes?: number;
+  /** The number of static files (20,000); the server does not start. */
+  readonly staticFiles?: number;
   /** How long a client may go without reading any of the data sent to it, in milliseconds (60,000). */
   readonly slowReaderMs?: number;
   /**

@@ -7,11 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{File, StaticFiles, names};
+use crate::config::Limits;
 
-/// The size of all files together, in bytes: they stay in memory.
-const MAX_BYTES: u64 = 256 << 20;
-/// The number of files.
-const MAX_FILES: usize = 20_000;
 /// The only hidden folder that is served (RFC 8615), at the top.
 const WELL_KNOWN: &str = ".well-known";
 
@@ -30,11 +27,19 @@ pub enum StaticError {
     Empty(PathBuf),
     /// It is too large.
     #[error(
-        "The folder of static files {} is too large: it has more than {} MB or {} files, which would stay in memory. \
-         Serve large files from elsewhere, such as an object store.",
-        .0.display(), MAX_BYTES >> 20, MAX_FILES
+        "The folder of static files {} is too large: it has more than {max_bytes} bytes (limits.staticBytes) or \
+         {max_files} files (limits.staticFiles), which would stay in memory. Serve large files from elsewhere, such as an \
+         object store.",
+        .folder.display()
     )]
-    TooLarge(PathBuf),
+    TooLarge {
+        /// The folder.
+        folder: PathBuf,
+        /// The size that all files may have together.
+        max_bytes: u64,
+        /// The number of files that it may have.
+        max_files: usize,
+    },
     /// A file or folder cannot be read.
     #[error("The static file {} cannot be read: {cause}.", .path.display())]
     Unreadable {
@@ -53,7 +58,7 @@ pub enum StaticError {
 }
 
 /// Reads a folder. Paths below `base_path` belong to the API.
-pub(super) fn read(folder: &Path, base_path: String) -> Result<StaticFiles, StaticError> {
+pub(super) fn read(folder: &Path, base_path: String, limits: &Limits) -> Result<StaticFiles, StaticError> {
     if base_path.is_empty() {
         return Err(StaticError::NoBasePath);
     }
@@ -61,7 +66,7 @@ pub(super) fn read(folder: &Path, base_path: String) -> Result<StaticFiles, Stat
     if !fs::metadata(folder).is_ok_and(|found| found.is_dir()) {
         return Err(StaticError::Missing(folder.to_owned()));
     }
-    let mut reading = Reading { folder, files: HashMap::new(), bytes: 0, left_out: Vec::new() };
+    let mut reading = Reading { folder, limits, files: HashMap::new(), bytes: 0, left_out: Vec::new() };
     reading.read_folder(folder, "")?;
     let Reading { files, left_out, .. } = reading;
     if files.is_empty() {
@@ -78,6 +83,7 @@ pub(super) fn read(folder: &Path, base_path: String) -> Result<StaticFiles, Stat
 
 struct Reading<'a> {
     folder: &'a Path,
+    limits: &'a Limits,
     files: HashMap<String, File>,
     bytes: u64,
     left_out: Vec<String>,
@@ -123,8 +129,9 @@ impl Reading<'_> {
 
     fn count(&mut self, bytes: u64) -> Result<(), StaticError> {
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > MAX_BYTES || self.files.len() >= MAX_FILES {
-            return Err(StaticError::TooLarge(self.folder.to_owned()));
+        let Limits { static_bytes: max_bytes, static_files: max_files, .. } = *self.limits;
+        if self.bytes > max_bytes || self.files.len() >= max_files {
+            return Err(StaticError::TooLarge { folder: self.folder.to_owned(), max_bytes, max_files });
         }
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Registry;
 use super::query::{Phase, RunTarget};
 use super::session::AuthState;
-use super::{MAX_IDLE_QUERIES, Registry};
 use crate::change::{Change, ChangeKind, Changes, Commit};
 use crate::failpoints::Failpoint;
 use crate::invalidation::ReadIndex;
@@ -180,8 +180,8 @@ impl Registry {
     /// Removes queries without subscribers after their retention.
     pub(super) fn remove_idle_queries(&mut self, now: Instant) {
         while let Some((since, id)) = self.idle_queries.front().copied() {
-            let full = self.idle_queries.len() > MAX_IDLE_QUERIES;
-            if !full && now.saturating_duration_since(since) < self.retention {
+            let full = self.idle_queries.len() > self.retention.max;
+            if !full && now.saturating_duration_since(since) < self.retention.time {
                 return;
             }
             self.idle_queries.pop_front();

@@ -51,7 +51,7 @@ struct World {
 impl World {
     fn new(failpoints: Failpoints) -> Shared<World> {
         Shared::new(World {
-            registry: Mutex::new(Registry::new(Duration::from_secs(1), failpoints)),
+            registry: Mutex::new(Registry::new(Retention { time: Duration::from_secs(1), max: 10 }, failpoints)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
             written: Mutex::default(),

@@ -51,9 +51,6 @@ use query_index::QueryIndex;
 use run_counts::FunctionRuns;
 use session::LiveSession;
 
-/// How many results without subscribers are retained, for clients that return.
-const MAX_IDLE_QUERIES: usize = 10_000;
-
 /// How long ago the change log may have been read for answers from memory.
 const MAX_FEED_AGE: Duration = Duration::from_secs(1);
 
@@ -72,8 +69,8 @@ pub(super) struct Registry {
     by_address: HashMap<IpAddr, usize>,
     /// The subscriptions of all sessions.
     subscription_count: usize,
-    /// How long results without subscribers are retained.
-    retention: Duration,
+    /// Which results without subscribers are retained.
+    retention: Retention,
     /// Queries without subscribers, the next to be removed first.
     idle_queries: VecDeque<(Instant, QueryId)>,
     /// When answers expire.
@@ -92,6 +89,15 @@ pub(super) struct Registry {
     effects: Effects,
     /// Set while an event is applied; still set afterwards if it panicked.
     poisoned: bool,
+}
+
+/// Which results without subscribers are retained, for clients that return.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Retention {
+    /// For how long.
+    pub time: Duration,
+    /// How many.
+    pub max: usize,
 }
 
 /// The work that follows from an event.
@@ -202,8 +208,8 @@ pub(crate) struct Counts {
 }
 
 impl Registry {
-    /// An empty registry that keeps results without subscribers for `retention`.
-    pub(super) fn new(retention: Duration, failpoints: Failpoints) -> Registry {
+    /// An empty registry.
+    pub(super) fn new(retention: Retention, failpoints: Failpoints) -> Registry {
         Registry { retention, failpoints, ..Registry::default() }
     }
 

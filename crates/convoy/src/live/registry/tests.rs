@@ -10,6 +10,7 @@ mod run_causes;
 mod share_key;
 
 const RETENTION: Duration = Duration::from_secs(10);
+const MAX_IDLE: usize = 3;
 
 /// A registry and a clock that advances by itself.
 struct World {
@@ -23,7 +24,7 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        let mut registry = Registry::new(RETENTION, Failpoints::default());
+        let mut registry = Registry::new(Retention { time: RETENTION, max: MAX_IDLE }, Failpoints::default());
         registry.set_tracked_tables(["t", "u", "users"].map(Arc::from).into());
         World { registry, now: Instant::now() }
     }
