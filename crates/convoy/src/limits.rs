@@ -125,8 +125,8 @@ pub(crate) fn parse<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits
         let Some(value) = given.get(&name) else { continue };
         if !value.as_u64().is_some_and(|value| range.contains(&value)) {
             let (min, max) = (range.start(), range.end());
-            let message = format!("`limits.{name}` is a whole number from {min} to {max}; {value} was given");
-            return Err(D::Error::custom(message));
+            let reason = format!("`limits.{name}` is a whole number from {min} to {max}; {value} was given");
+            return Err(D::Error::custom(reason));
         }
     }
     Limits::deserialize(Value::Object(given)).map_err(D::Error::custom)

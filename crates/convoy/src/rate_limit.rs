@@ -97,8 +97,8 @@ fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 fn refill<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let refill = f64::deserialize(deserializer)?;
     let is_valid = (1.0 / 86_401.0..=100_000.0).contains(&refill);
-    let message = "rateLimit.refillPerSecond is from 1/86,400 (one a day) to 100,000";
-    is_valid.then_some(refill).ok_or_else(|| serde::de::Error::custom(message))
+    let reason = "rateLimit.refillPerSecond is from 1/86,400 (one a day) to 100,000";
+    is_valid.then_some(refill).ok_or_else(|| serde::de::Error::custom(reason))
 }
 
 /// A call that is repeated under its idempotency key.

@@ -255,3 +255,19 @@ impl CallLink {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_the_limit_may_wait_and_one_more_is_refused_until_one_is_taken() {
+        let (link, mut messages) = CallLink::new(None);
+        for batch in 0..BATCHES as u32 {
+            assert!(link.operate(batch, "[]".to_owned()).is_ok());
+        }
+        assert!(matches!(link.operate(256, "[]".to_owned()), Err(LinkError::Full)));
+        assert!(matches!(messages.try_recv(), Ok(FromHost::Operate { batch: 0, .. })));
+        assert!(link.operate(256, "[]".to_owned()).is_ok());
+    }
+}

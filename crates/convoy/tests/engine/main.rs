@@ -15,6 +15,7 @@ mod http;
 mod idempotency;
 mod indexes;
 mod insert_batching;
+mod limits;
 mod live;
 mod lost_workers;
 mod metrics;

@@ -350,6 +350,19 @@ describe('a forbidden call', () => {
     expect(engine.responses).toHaveLength(1);
   });
 
+  it('is nested deeper than 32 levels', async () => {
+    const deep = query({
+      input: { levels: z.number() },
+      handler: (ctx, { levels }): unknown =>
+        levels === 0 ? 'the last' : ctx.runQuery(anyRef('query', 'deep'), { levels: levels - 1 }),
+    });
+    const { call } = hostOf({ schema, functions: { deep } });
+    expect((await call('deep', { levels: 32 })).body).toBe('the last');
+    expect((await call('deep', { levels: 33 })).body).toMatchObject({
+      thrown: { message: expect.stringContaining('nested 32 levels deep') },
+    });
+  });
+
   it('is a cycle of functions, joined or separate', async () => {
     const here = query({ handler: (ctx): Promise<unknown> => ctx.runQuery(anyRef('query', 'here')) });
     const there = action({ handler: (ctx): Promise<unknown> => ctx.runAction(anyRef('action', 'there')) });

@@ -32,6 +32,7 @@ describe('pages', () => {
           .filter((q) => q.gt(q.field('likes'), 1))
           .order('desc');
         const first = await q.paginate({ cursor: null, numItems: 20 });
+        await q.paginate({ cursor: null, numItems: 32_000 });
         return q.paginate({ cursor: first.continueCursor, numItems: 1, endCursor: 'end' });
       },
       () => ({ ok: page(1) }),
@@ -47,6 +48,7 @@ describe('pages', () => {
     };
     expect(ops).toEqual([
       { ...plan, cursor: null, end: null, size: 20 },
+      { ...plan, cursor: null, end: null, size: 32_000 },
       { ...plan, cursor: 'c1', end: 'end', size: 1 },
     ]);
     expect(body).toEqual({ ...page(1), page: [{ ...page(1).page[0], likes: 0 }] });

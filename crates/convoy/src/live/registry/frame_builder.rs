@@ -79,7 +79,7 @@ impl Registry {
     pub(crate) fn notify(&mut self, id: SessionId, message: SessionMessage) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.ended) else { return };
         session.control_messages.push(message);
-        if session.control_messages.len() >= MAX_CONTROL_MESSAGES {
+        if session.control_messages.len() > MAX_CONTROL_MESSAGES {
             session.end(EndReason::Overloaded, retry_ms(&self.failpoints));
         }
         self.effects.wake.push(session.wake.clone());

@@ -317,9 +317,11 @@ fn a_session_with_too_many_unacknowledged_mutations_ends() {
     let mut world = World::new();
     let client = world.open(None, &["1"]);
     world.change("t");
-    for n in 0..=1_024 {
+    for n in 0..1_024 {
         world.registry.ack_when_visible(client.0, mutation(&n.to_string()), None);
     }
+    assert!(!world.received(client).contains(&"end Overloaded".to_owned()));
+    world.registry.ack_when_visible(client.0, mutation("one more"), None);
     assert_eq!(world.received(client).last().map(String::as_str), Some("end Overloaded"));
 }
 
@@ -383,20 +385,39 @@ fn a_result_without_subscribers_is_retained_until_it_may_have_changed() {
 }
 
 #[test]
+fn the_oldest_results_without_subscribers_are_dropped_beyond_their_number() {
+    let mut world = World::new();
+    for at in 1..=MAX_IDLE + 1 {
+        let client = world.open(None, &[&at.to_string()]);
+        let ids = world.queued();
+        world.run(ids[0], &format!("[{at}]"), "t");
+        let now = world.now();
+        world.registry.close(client.0, now);
+        assert_eq!(world.registry.queries.len(), at.min(MAX_IDLE));
+    }
+    let back = world.open(None, &["2"]);
+    assert_eq!((world.received(back), world.queued().len()), (vec!["1 [2]".to_owned()], 0));
+    world.open(None, &["1"]);
+    assert_eq!(world.queued().len(), 1, "the first was dropped");
+}
+
+#[test]
 fn a_client_with_unread_refusals_is_disconnected() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
-    for _ in 0..5_000 {
-        let refused = Failure::new(Code::NotFound, "no such query");
-        let now = world.now();
-        world.registry.subscribe(client.0, Err((7, refused)), now);
-    }
-    let last_sent = world.received(client);
-    assert!(
-        last_sent.len() <= 1_025 && last_sent.last().is_some_and(|last| last == "end Overloaded"),
-        "{}",
-        last_sent.len()
-    );
+    let refuse = |world: &mut World, times: usize| {
+        for _ in 0..times {
+            let refused = Failure::new(Code::NotFound, "no such query");
+            let now = world.now();
+            world.registry.subscribe(client.0, Err((7, refused)), now);
+        }
+        world.received(client)
+    };
+    refuse(&mut world, 0);
+    let of_the_limit = refuse(&mut world, 1_024);
+    assert!(of_the_limit.len() == 1_024 && of_the_limit.last().is_some_and(|last| last != "end Overloaded"));
+    let last_sent = refuse(&mut world, 5_000);
+    assert_eq!((last_sent.len(), last_sent.last().map(String::as_str)), (1_026, Some("end Overloaded")));
     let now = world.now();
     assert!(world.registry.next_frame(client.0, now).ended);
 }

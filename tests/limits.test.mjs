@@ -1,0 +1,100 @@
+/** Each limit in the code has a test of its edge: at the limit it works, and one beyond is the named error. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { limitsInCode } from '../scripts/limits-reference.mjs';
+
+const root = path.join(import.meta.dirname, '..');
+const ENGINE = 'crates/convoy/tests/engine';
+const ENGINE_UNIT = 'crates/convoy/src';
+
+/** By limit: the file and the name of its test. A new limit needs a line, and so a test. */
+const EDGES = {
+  bodyBytes: [`${ENGINE}/limits.rs`, 'a_body_of_the_limit_is_read_and_one_byte_more_is_not'],
+  resultBytes: [`${ENGINE}/limits.rs`, 'a_result_of_the_limit_is_sent_and_one_byte_more_undoes_its_mutation'],
+  queryMs: [`${ENGINE}/limits.rs`, 'a_call_within_its_time_ends_and_one_beyond_has_no_effect'],
+  mutationMs: [`${ENGINE}/limits.rs`, 'a_call_within_its_time_ends_and_one_beyond_has_no_effect'],
+  actionMs: [`${ENGINE}/limits.rs`, 'a_call_within_its_time_ends_and_one_beyond_has_no_effect'],
+  retries: [`${ENGINE}/limits.rs`, 'a_mutation_is_retried_as_often_as_the_limit_and_no_more'],
+  workerUnresponsiveMs: [
+    'tests/blocked-threads.test.ts',
+    'has its worker replaced when a call there has timed out, and the calls queued there return',
+  ],
+  maxPendingCalls: [`${ENGINE}/http.rs`, 'calls_beyond_max_pending_calls_are_refused'],
+  routes: [`${ENGINE}/routes/limits.rs`, 'routes_have_a_limit_of_their_own_and_end_on_the_code_they_began_with'],
+  routesPerAddress: [`${ENGINE}/routes/limits.rs`, 'one_address_behind_a_trusted_proxy_cannot_take_every_place'],
+  streams: [`${ENGINE}/sessions.rs`, 'streams_are_limited_per_process_and_per_proxied_address'],
+  streamsPerAddress: [`${ENGINE}/sessions.rs`, 'streams_are_limited_per_process_and_per_proxied_address'],
+  queriesPerStream: [`${ENGINE}/sessions.rs`, 'a_query_that_cannot_be_served_is_refused_by_itself'],
+  contextRefreshMs: [
+    `${ENGINE}/limits.rs`,
+    'the_context_of_a_quiet_stream_is_made_again_at_its_interval_and_not_before',
+  ],
+  idleQueryMs: [
+    `${ENGINE_UNIT}/live/registry/tests.rs`,
+    'a_result_without_subscribers_is_retained_until_it_may_have_changed',
+  ],
+  idleQueries: [
+    `${ENGINE_UNIT}/live/registry/tests.rs`,
+    'the_oldest_results_without_subscribers_are_dropped_beyond_their_number',
+  ],
+  maxDocumentsRead: [`${ENGINE}/store.rs`, 'a_scan_over_the_read_limit_fails_without_fetching_all_rows'],
+  maxDocumentsWritten: [`${ENGINE}/store.rs`, 'a_mutation_over_the_write_limit_writes_nothing'],
+  heartbeatMs: [`${ENGINE}/limits.rs`, 'the_context_of_a_quiet_stream_is_made_again_at_its_interval_and_not_before'],
+  headerBytes: [`${ENGINE}/limits.rs`, 'headers_of_the_limit_are_read_and_one_byte_more_is_not'],
+  bodyMs: [`${ENGINE}/http.rs`, 'slow_headers_and_slow_bodies_time_out'],
+  headerMs: [`${ENGINE}/http.rs`, 'slow_headers_and_slow_bodies_time_out'],
+  slowReaderMs: [`${ENGINE_UNIT}/http/write_timeout.rs`, 'slow_readers_are_waited_for_and_stalled_ones_are_closed'],
+  connectionMs: [`${ENGINE}/limits.rs`, 'a_call_waits_for_a_connection_no_longer_than_the_limit'],
+  staticBytes: [`${ENGINE}/limits.rs`, 'static_files_of_the_limits_are_served_and_one_more_or_one_byte_more_is_not'],
+  staticFiles: [`${ENGINE}/limits.rs`, 'static_files_of_the_limits_are_served_and_one_more_or_one_byte_more_is_not'],
+  pollMs: [`${ENGINE}/peers.rs`, 'a_write_at_one_node_reaches_the_other_without_reading_the_log'],
+  untrackedPollMs: [`${ENGINE}/untracked_tables.rs`, 'an_unmanaged_table_is_polled_and_updates_at_once_for_own_writes'],
+  triggerCheckMs: [`${ENGINE}/untracked_tables.rs`, 'a_trigger_added_later_is_noticed'],
+  MAX_PAGE: ['js/convoy/src/server/pages.test.ts', 'numItems: 32_000'],
+  MAX_DEPTH: ['js/convoy/src/server/function-calls.test.ts', 'is nested deeper than 32 levels'],
+  'value.rs MAX_DEPTH': [`${ENGINE_UNIT}/value.rs`, 'check(&nest(MAX_DEPTH + 1))'],
+  BATCHES: [
+    `${ENGINE_UNIT}/dispatch/host.rs`,
+    'batches_of_the_limit_may_wait_and_one_more_is_refused_until_one_is_taken',
+  ],
+  MAX_HOST_RETRIES: [`${ENGINE}/lost_workers.rs`, 'a_query_runs_again_at_most_twice'],
+  MAX_KEY_BYTES: [`${ENGINE}/idempotency.rs`, 'a_key_is_printable_and_has_at_most_128_characters'],
+  MAX_CONTROL_MESSAGES: [`${ENGINE_UNIT}/live/registry/tests.rs`, 'a_client_with_unread_refusals_is_disconnected'],
+  MAX_PENDING_ACKS: [`${ENGINE_UNIT}/live/registry/tests.rs`, 'a_session_with_too_many_unacknowledged_mutations_ends'],
+  AUTH_GRACE: [
+    `${ENGINE_UNIT}/live/registry/tests/share_key.rs`,
+    'delivery_stops_at_expiry_until_a_new_token_and_the_grace_period_is_limited',
+  ],
+  MAX_WAITING: ['js/convoy/src/client/mutation-order.test.ts', 'up to a limit of those that wait'],
+  MAX_CALLERS: [
+    `${ENGINE_UNIT}/rate_limit/buckets.rs`,
+    'full_buckets_are_forgotten_and_callers_beyond_the_places_share',
+  ],
+  DRAIN_TIMEOUT: [
+    'tests/blocked-threads.test.ts',
+    'survives uncaught errors of functions, and ends on SIGTERM within the drain time while one loops',
+  ],
+};
+
+const { configurable, fixed } = await limitsInCode();
+const isRepeated = ({ constant }, at) => fixed.findIndex((other) => other.constant === constant) < at;
+const names = [
+  ...configurable.map(({ name }) => name),
+  ...fixed.map((limit, at) => (isRepeated(limit, at) ? `${path.basename(limit.file)} ` : '') + limit.constant),
+];
+
+test('every limit is listed here, and every one listed here exists', () => {
+  expect(Object.keys(EDGES).sort()).toEqual([...names].sort());
+});
+
+test.each(names)('%s has a test of its edge', async (name) => {
+  const [file, text] = EDGES[name];
+  const source = await readFile(path.join(root, file), 'utf8');
+  expect(source, `${file} has no test “${text}”`).toContain(text);
+});
+
+test('a limit that cannot be configured has a value that is read from the code', () => {
+  expect(fixed.find(({ constant }) => constant === 'MAX_KEY_BYTES')).toMatchObject({ value: '128' });
+  expect(configurable.find(({ name }) => name === 'slowReaderMs')).toMatchObject({ value: '1 min' });
+});
