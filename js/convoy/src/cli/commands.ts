@@ -47,6 +47,7 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .option('--once', 'update the database and the generated files, then exit')
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')
     .option('--host <host>', 'the address to listen on (HOST, or 127.0.0.1)')
+    .option('--metrics <address>', 'serve metrics to Prometheus: a port on 127.0.0.1, or host:port')
     .action((words: readonly string[], flags: DevFlags, command: Command) => {
       if (words.length > 0 && !args.includes('--')) {
         command.error(
@@ -84,6 +85,7 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')
     .option('--host <host>', 'the address to listen on (HOST, or 0.0.0.0)')
     .option('--workers <count>', 'threads that run functions (CONVOY_WORKERS, or the number of cores)')
+    .option('--metrics <address>', 'serve metrics to Prometheus: a port on 127.0.0.1, or host:port')
     .option('--static <folder>', 'serve the files of a built front end, such as dist, from the root')
     .option('--json', 'print each line as a JSON object')
     .action((flags: StartFlags) => runStart(flags, terminal));

@@ -12,6 +12,7 @@ describe('the options of convoy dev', () => {
       types: true,
       host: '127.0.0.1',
       port: 3000,
+      prometheus: undefined,
       command: null,
     });
     const env = { DATABASE_URL: 'postgres://x', PORT: '4000', HOST: '0.0.0.0' };
@@ -63,6 +64,7 @@ describe('the options of convoy start', () => {
       basePath: undefined,
       trustProxy: undefined,
       corsOrigins: undefined,
+      prometheus: undefined,
     });
     const env = {
       DATABASE_URL,
@@ -96,6 +98,13 @@ describe('the options of convoy start', () => {
     const env = { DATABASE_URL, PORT: '1', HOST: '::1', CONVOY_WORKERS: '2' };
     const flags = { ...start, port: '4', host: '::', workers: '8' };
     expect(startOptionsOf(flags, env)).toMatchObject({ port: 4, host: '::', workers: 8 });
+  });
+
+  it('take the address of Prometheus', () => {
+    const prometheus = { host: '127.0.0.1', port: 9464 };
+    expect(startOptionsOf({ ...start, metrics: '9464' }, { DATABASE_URL })).toMatchObject({ prometheus });
+    expect(devOptionsOf({ ...flags, metrics: '127.0.0.1:9464' }, {})).toMatchObject({ prometheus });
+    expect(() => devOptionsOf({ ...flags, metrics: 'all' }, {})).toThrow(/^--metrics is not a port/);
   });
 
   it('need a database', () => {

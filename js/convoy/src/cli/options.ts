@@ -1,5 +1,7 @@
 /** Parses flags and environment variables into the options of a command. Pure; an error names the flag or variable. */
 import path from 'node:path';
+import type { PrometheusOptions } from '../server/telemetry/telemetry-options.js';
+import { prometheusSettings } from '../server/telemetry/telemetry-settings.js';
 
 export interface ProjectFlags {
   readonly root: string;
@@ -14,6 +16,8 @@ export interface DevFlags extends ProjectFlags {
   readonly types?: boolean;
   readonly port?: string;
   readonly host?: string;
+  /** The port, or the address, of Prometheus. */
+  readonly metrics?: string;
   /** The words after `--`: a server to run in place of Convoy's listener. */
   readonly command?: readonly string[];
 }
@@ -33,6 +37,8 @@ export interface StartFlags extends BuiltCodeFlags {
   readonly port?: string;
   readonly host?: string;
   readonly workers?: string;
+  /** The port, or the address, of Prometheus. */
+  readonly metrics?: string;
   /** A folder, from the root. */
   readonly static?: string;
 }
@@ -74,6 +80,8 @@ export interface DevOptions {
   readonly types: boolean;
   readonly host: string;
   readonly port: number;
+  /** Where Prometheus reads the metrics, if a flag says so. */
+  readonly prometheus: PrometheusOptions | undefined;
   /** A server to run in place of Convoy's listener, or `null`. */
   readonly command: readonly string[] | null;
 }
@@ -108,6 +116,7 @@ export function devOptionsOf(flags: DevFlags, env: Readonly<Record<string, strin
     types: flags.types ?? true,
     host: flags.host || env.HOST || '127.0.0.1',
     port: flags.port !== undefined ? parsePort(flags.port, '--port') : parsePort(env.PORT || '3000', 'PORT'),
+    prometheus: flags.metrics === undefined ? undefined : prometheusSettings(flags.metrics, '--metrics'),
   };
 }
 
@@ -120,6 +129,8 @@ export interface StartOptions {
   readonly basePath: string | undefined;
   readonly trustProxy: boolean | number | readonly string[] | undefined;
   readonly corsOrigins: readonly string[] | undefined;
+  /** Where Prometheus reads the metrics, if a flag says so. */
+  readonly prometheus: PrometheusOptions | undefined;
 }
 
 /** The options of `convoy start`: flags, then the environment. `undefined` where neither has a value. */
@@ -138,6 +149,7 @@ export function startOptionsOf(flags: StartFlags, env: Readonly<Record<string, s
     basePath: env.CONVOY_BASE_PATH || undefined,
     trustProxy: parseProxies(env.CONVOY_TRUST_PROXY || undefined),
     corsOrigins: origins?.split(',').map((origin) => origin.trim()),
+    prometheus: flags.metrics === undefined ? undefined : prometheusSettings(flags.metrics, '--metrics'),
   };
 }
 

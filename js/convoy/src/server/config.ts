@@ -2,6 +2,7 @@
 
 import { nearest } from '../values/nearest.js';
 import type { EngineOptions } from './options.js';
+import { checkTelemetry } from './telemetry/telemetry-settings.js';
 
 /** Settings of `convoy build`. */
 export interface BuildConfig {
@@ -27,6 +28,7 @@ export interface ConvoyConfig
     | 'static'
     | 'workers'
     | 'resourceLimits'
+    | 'telemetry'
   > {
   /** Settings of `convoy build`. */
   readonly build?: BuildConfig;
@@ -48,6 +50,7 @@ const KEYS = new Set<string>([
   'static',
   'workers',
   'resourceLimits',
+  'telemetry',
   'build',
 ] satisfies (keyof ConvoyConfig)[]);
 const BUILD_KEYS = new Set<string>(['outDir', 'external'] satisfies (keyof BuildConfig)[]);
@@ -70,6 +73,7 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
   if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
     throw new Error(`${file}: static is not a folder, such as './dist'.`);
   }
+  if (config.telemetry !== undefined) checkTelemetry(config.telemetry, `${file}: telemetry`);
   return config;
 }
 

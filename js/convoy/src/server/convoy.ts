@@ -32,6 +32,7 @@ import type { RowLevelSecurity } from './row-security/row-level-security.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
 import { activeSpan } from './telemetry/user-spans.js';
+import { telemetrySettings } from './telemetry/telemetry-settings.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -218,8 +219,10 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
     programKey: _key,
     openapi: _openapi,
     static: folder,
+    telemetry,
     ...given
   } = options;
+  telemetrySettings(telemetry, process.env);
   const rest = {
     ...given,
     ...(typeof sync === 'string' ? { schemaPolicy: sync } : {}),

@@ -2,6 +2,7 @@
 
 import type { ResourceLimits } from 'node:worker_threads';
 import type { CorsOptions } from './cors-options.js';
+import type { TelemetryOptions } from './telemetry/telemetry-options.js';
 
 /** Limits, each with its default and the error code for exceeding it. */
 export interface ConvoyLimits {
@@ -155,4 +156,6 @@ export interface EngineOptions {
   readonly sourceMaps?: boolean;
   /** The limits of each worker thread, as in Node: `{ maxOldGenerationSizeMb: 512 }`. */
   readonly resourceLimits?: ResourceLimits;
+  /** Metrics, traces and logs for Prometheus and OpenTelemetry (as the environment says; without it, none). */
+  readonly telemetry?: TelemetryOptions;
 }

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { ConvoyConfig } from '../../server/config.js';
 import type { FunctionKind } from '../../server/functions.js';
+import type { PrometheusOptions, TelemetryOptions } from '../../server/telemetry/telemetry-options.js';
 import { prepareStateFolder } from '../dev/database.js';
 import type { BuiltCodeFlags, ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
@@ -76,4 +77,12 @@ export function engineOptionsOf({
   ...options
 }: ConvoyConfig): Omit<ConvoyConfig, 'build' | 'static'> {
   return options;
+}
+
+/** The setting `telemetry`, with the address of a flag in place of its own. */
+export function withPrometheus(
+  telemetry: TelemetryOptions | undefined,
+  prometheus: PrometheusOptions | undefined,
+): { readonly telemetry?: TelemetryOptions } {
+  return prometheus === undefined ? {} : { telemetry: { ...telemetry, prometheus } };
 }

@@ -5,12 +5,13 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Convoy, createConvoy } from '../../server/convoy.js';
+import type { TelemetryOptions } from '../../server/telemetry/telemetry-options.js';
 import { isConvoyError } from '../../values/errors.js';
 import { openApiOf } from '../application.js';
 import { loadConfig } from '../code/config-file.js';
 import { ensureSchema } from '../code/files.js';
 import { CodeProblem } from '../code/problem.js';
-import { engineOptionsOf } from '../code/runnable.js';
+import { engineOptionsOf, withPrometheus } from '../code/runnable.js';
 import { DevApp } from '../dev/app.js';
 import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState } from '../dev/database.js';
 import { databaseFault } from '../dev/fault.js';
@@ -42,6 +43,9 @@ export interface DevControl {
   readonly untilStopped: () => Promise<unknown>;
   readonly report: (report: DevReport) => void;
 }
+
+/** The options of an engine whose telemetry has no reader. */
+const SILENT: TelemetryOptions = { otlp: false, prometheus: false };
 
 /** The delay before the next attempt to use a database that was unavailable. */
 const RETRY_MS = 2_000;
@@ -103,7 +107,12 @@ async function start(everything: StartOptions): Promise<void> {
   await prepareStateFolder(layout);
   // One worker: more would each load the code at every change.
   const { workers: _workers, ...configured } = engineOptionsOf(await loadConfig(layout));
-  const settings = { ...configured, ...(await openApiOf(configured.openapi, { root: layout.root, dev: true })) };
+  const settings = {
+    ...configured,
+    // A server of the developer's own opens a Convoy that has the port and the collector.
+    ...(options.command === null ? withPrometheus(configured.telemetry, options.prometheus) : { telemetry: SILENT }),
+    ...(await openApiOf(configured.openapi, { root: layout.root, dev: true })),
+  };
   const databaseUrl = () => devOptionsOf(flags, process.env).databaseUrl;
   let database: DevDatabase | null = null;
   stops.push(async () => database?.stop());

@@ -6,7 +6,7 @@ import type { PlannedStep } from '../../server/native.js';
 import type { EngineOptions } from '../../server/options.js';
 import { isConvoyError } from '../../values/errors.js';
 import { openApiOf } from '../application.js';
-import { builtCode, engineOptionsOf } from '../code/runnable.js';
+import { builtCode, engineOptionsOf, withPrometheus } from '../code/runnable.js';
 import { count } from '../count.js';
 import { expectFreePort } from '../dev/serve.js';
 import { listenForSignals } from '../dev/signals.js';
@@ -54,6 +54,7 @@ async function serveUntilSignal(
     ...defined({ poolSize: options.poolSize, basePath: options.basePath, trustProxy: options.trustProxy }),
     ...(await openApiOf(code.config.openapi, { root: layout.root, dev: false })),
     ...(folder === undefined ? {} : { static: path.resolve(layout.root, folder) }),
+    ...withPrometheus(code.config.telemetry, options.prometheus),
     ...(options.corsOrigins === undefined ? {} : { cors: { ...code.config.cors, origins: options.corsOrigins } }),
     databaseUrl: options.databaseUrl,
     workers,

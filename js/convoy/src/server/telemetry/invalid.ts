@@ -1,0 +1,7 @@
+/** The error of a setting that cannot be used. */
+
+import { ConvoyError } from '../../values/errors.js';
+
+export function invalid(message: string): ConvoyError {
+  return new ConvoyError('INVALID_ARGS', message);
+}
