@@ -60,6 +60,21 @@ describe('createConvoy', () => {
     ]);
   });
 
+  it('gives the engine its telemetry, unless it only serves calls of this process', async () => {
+    const engine = new ScriptedEngine();
+    const options = { ...common, functions, telemetry: { prometheus: 9464 } };
+    await openConvoy(engine, options);
+    await openConvoy(engine, options, { onlyLocal: true });
+    const prometheus = { host: '127.0.0.1', port: 9464 };
+    expect(engine.opened).toEqual([
+      { databaseUrl: 'postgres://scripted', telemetry: { prometheus } },
+      { databaseUrl: 'postgres://scripted' },
+    ]);
+    await expect(openConvoy(engine, { ...options, telemetry: { sampleRatio: 2 } })).rejects.toThrow(
+      'telemetry.sampleRatio is not a number from 0 to 1.',
+    );
+  });
+
   it('calls functions and resolves to their results', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'hi' });

@@ -175,7 +175,7 @@ export async function openConvoy(
 ): Promise<Convoy> {
   const { sync: requested = true, dev = false, sourceMaps = dev } = options;
   const sync = requested === true;
-  const { source, workers, engineOptions } = partsOf(options);
+  const { source, workers, engineOptions } = partsOf(options, { onlyLocal });
   // Checks the functions before a connection is opened.
   if (!isProgramModule(source)) describeProgram(source, { sync });
   // The engine explains a missing URL as it does an empty one.
@@ -210,7 +210,8 @@ function openApiParts({ openapi, dev = false }: EngineOptions): object {
   return { openapi: { title: 'Convoy', version: '0.0.0', servers: [], ...given } };
 }
 
-function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
+/** With `onlyLocal`, telemetry is off: such an engine runs beside the one that serves, which has the port. */
+function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions, { onlyLocal = false } = {}): Parts {
   const {
     workers,
     resourceLimits = {},
@@ -222,9 +223,10 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
     telemetry,
     ...given
   } = options;
-  telemetrySettings(telemetry, process.env);
+  const settings = onlyLocal ? null : telemetrySettings(telemetry, process.env);
   const rest = {
     ...given,
+    ...(settings === null ? {} : { telemetry: settings }),
     ...(typeof sync === 'string' ? { schemaPolicy: sync } : {}),
     ...openApiParts(options),
     ...(folder === undefined ? {} : { static: path.resolve(folder) }),
