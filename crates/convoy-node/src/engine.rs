@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::dev_page::{DevRequestArguments, DevRequests, JsDevPage};
 use crate::exchange::{self, NativeExchange};
 use crate::host::{Calls, Delivery, JsHost};
+use crate::logging::FunctionLine;
 use crate::promise::{malformed, promise, rejection};
 use crate::shared::{NoticeArguments, Shared};
 use crate::{logging, route, runtime};
@@ -253,6 +254,12 @@ impl NativeEngine {
             let watch = engine.watch(&name, input, request.map(Into::into)).await?;
             Ok(NativeWatch { watch: Arc::new(Mutex::new(Some(watch))), ended: Arc::default() })
         })
+    }
+
+    /// Logs a line of a function.
+    #[napi(catch_unwind)]
+    pub fn log(&self, call: i64, level: String, function: String, message: String, fields: Option<String>) {
+        logging::log_of_function(&FunctionLine { call, level, function, message, fields });
     }
 
     /// Executes one batch of a call's operations.

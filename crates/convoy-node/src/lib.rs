@@ -12,6 +12,7 @@ mod dev_page;
 mod engine;
 mod exchange;
 mod host;
+mod log_format;
 mod logging;
 mod promise;
 mod route;

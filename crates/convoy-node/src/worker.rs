@@ -10,9 +10,10 @@ use napi_derive::napi;
 
 use crate::engine::LocalCall;
 use crate::host::{Calls, Delivery, JsHost};
+use crate::logging::FunctionLine;
 use crate::promise::{promise, rejection};
 use crate::shared::Shared;
-use crate::{route, runtime};
+use crate::{logging, route, runtime};
 
 /// Attaches this thread, as the worker with this id, to the engine with this number.
 #[napi(catch_unwind)]
@@ -62,6 +63,12 @@ impl NativeWorker {
         promise(env, async move {
             LocalCall { kind, name, input, request, traceparent }.call(&shared.engine, Some(id)).await
         })
+    }
+
+    /// Logs a line of a function.
+    #[napi(catch_unwind)]
+    pub fn log(&self, call: i64, level: String, function: String, message: String, fields: Option<String>) {
+        logging::log_of_function(&FunctionLine { call, level, function, message, fields });
     }
 
     /// Executes one batch of a call's operations.

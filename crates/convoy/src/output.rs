@@ -62,6 +62,14 @@ pub fn stderr() -> &'static Output {
     STDERR.get_or_init(|| Output::unbuffered(io::stderr().as_fd().try_clone_to_owned()))
 }
 
+/// How lines that this module writes by itself are formatted; as they are by default. Set once.
+static NOTE_FORMAT: OnceLock<fn(&str) -> String> = OnceLock::new();
+
+/// Sets the format of lines that this module writes by itself. The first call counts.
+pub fn format_notes_by(format: fn(&str) -> String) {
+    NOTE_FORMAT.get_or_init(|| format);
+}
+
 /// Waits until both streams have written all queued lines, for at most `timeout`.
 pub fn flush(timeout: Duration) {
     let deadline = Instant::now() + timeout;
@@ -226,7 +234,8 @@ impl<W: Write> Writer<W> {
 
 fn note(dropped: u64, torn: bool) -> String {
     let (begin, lines) = (if torn { "\n" } else { "" }, if dropped == 1 { "line" } else { "lines" });
-    format!("{begin}convoy: {dropped} {lines} could not be written here and were dropped\n")
+    let note = format!("convoy: {dropped} {lines} could not be written here and were dropped\n");
+    format!("{begin}{}", NOTE_FORMAT.get().map_or_else(|| note.clone(), |format| format(&note)))
 }
 
 #[cfg(test)]

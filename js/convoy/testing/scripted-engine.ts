@@ -7,6 +7,7 @@ import type { Operation } from '../src/server/call.js';
 import { openConvoy } from '../src/server/convoy.js';
 import { Host } from '../src/server/host.js';
 import { DELIVERY, type Deliver, type NativeEngine, type NativeModule } from '../src/server/native.js';
+import type { LogFormat } from '../src/server/options.js';
 import {
   describeProgram,
   type Program,
@@ -14,6 +15,7 @@ import {
   type ProgramSource,
   prepareProgram,
 } from '../src/server/program.js';
+import type { LogLevel } from '../src/server/telemetry/call-log.js';
 
 /** The response to a call. */
 export interface Response {
@@ -27,6 +29,15 @@ export interface Response {
   readonly refreshMs: number | null;
   readonly seen: Readonly<Record<string, string | null>> | null;
   readonly expiresAt: number | null;
+}
+
+/** A line that a function has logged, with its fields parsed. */
+export interface LoggedLine {
+  readonly callId: number;
+  readonly level: LogLevel;
+  readonly functionName: string;
+  readonly message: string;
+  readonly fields: unknown;
 }
 
 /** Returns the result of one operation: `{ ok }` or `{ error }`. */
@@ -100,6 +111,17 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
 
   /** The text printed through it. */
   printed = '';
+  /** The lines that functions have logged. */
+  readonly logged: LoggedLine[] = [];
+  logFormat: LogFormat = 'pretty';
+  setLogFormat(format: LogFormat): void {
+    this.logFormat = format;
+  }
+
+  log(callId: number, level: LogLevel, functionName: string, message: string, fields: string | null): void {
+    this.logged.push({ callId, level, functionName, message, fields: fields === null ? null : JSON.parse(fields) });
+  }
+
   writeLog(_stream: 1 | 2, text: string): void {
     this.printed += text;
   }

@@ -86,6 +86,7 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .option('--host <host>', 'the address to listen on (HOST, or 0.0.0.0)')
     .option('--workers <count>', 'threads that run functions (CONVOY_WORKERS, or the number of cores)')
     .option('--metrics <address>', 'serve metrics to Prometheus: a port on 127.0.0.1, or host:port')
+    .option('--log-format <format>', 'the form of the log: pretty or json (CONVOY_LOG_FORMAT, or pretty)')
     .option('--static <folder>', 'serve the files of a built front end, such as dist, from the root')
     .option('--json', 'print each line as a JSON object')
     .action((flags: StartFlags) => runStart(flags, terminal));

@@ -65,6 +65,7 @@ describe('the options of convoy start', () => {
       trustProxy: undefined,
       corsOrigins: undefined,
       prometheus: undefined,
+      logFormat: undefined,
     });
     const env = {
       DATABASE_URL,
@@ -105,6 +106,16 @@ describe('the options of convoy start', () => {
     expect(startOptionsOf({ ...start, metrics: '9464' }, { DATABASE_URL })).toMatchObject({ prometheus });
     expect(devOptionsOf({ ...flags, metrics: '127.0.0.1:9464' }, {})).toMatchObject({ prometheus });
     expect(() => devOptionsOf({ ...flags, metrics: 'all' }, {})).toThrow(/^--metrics is not a port/);
+  });
+
+  it('take the form of the log', () => {
+    const env = { DATABASE_URL, CONVOY_LOG_FORMAT: 'json' };
+    expect(startOptionsOf(start, env)).toMatchObject({ logFormat: 'json' });
+    expect(startOptionsOf({ ...start, logFormat: 'pretty' }, env)).toMatchObject({ logFormat: 'pretty' });
+    expect(() => startOptionsOf({ ...start, logFormat: 'xml' }, env)).toThrow(
+      '--log-format is "xml": give pretty or json.',
+    );
+    expect(() => startOptionsOf(start, { ...env, CONVOY_LOG_FORMAT: 'x' })).toThrow(/^CONVOY_LOG_FORMAT is "x"/);
   });
 
   it('need a database', () => {

@@ -1,5 +1,7 @@
 /** Parses flags and environment variables into the options of a command. Pure; an error names the flag or variable. */
 import path from 'node:path';
+import type { LogFormat } from '../server/options.js';
+import { checkLogFormat, logFormatOf } from '../server/telemetry/log-format.js';
 import type { PrometheusOptions } from '../server/telemetry/telemetry-options.js';
 import { prometheusSettings } from '../server/telemetry/telemetry-settings.js';
 
@@ -39,6 +41,8 @@ export interface StartFlags extends BuiltCodeFlags {
   readonly workers?: string;
   /** The port, or the address, of Prometheus. */
   readonly metrics?: string;
+  /** The form of the log. */
+  readonly logFormat?: string;
   /** A folder, from the root. */
   readonly static?: string;
 }
@@ -131,6 +135,7 @@ export interface StartOptions {
   readonly corsOrigins: readonly string[] | undefined;
   /** Where Prometheus reads the metrics, if a flag says so. */
   readonly prometheus: PrometheusOptions | undefined;
+  readonly logFormat: LogFormat | undefined;
 }
 
 /** The options of `convoy start`: flags, then the environment. `undefined` where neither has a value. */
@@ -150,6 +155,8 @@ export function startOptionsOf(flags: StartFlags, env: Readonly<Record<string, s
     trustProxy: parseProxies(env.CONVOY_TRUST_PROXY || undefined),
     corsOrigins: origins?.split(',').map((origin) => origin.trim()),
     prometheus: flags.metrics === undefined ? undefined : prometheusSettings(flags.metrics, '--metrics'),
+    logFormat:
+      flags.logFormat === undefined ? logFormatOf(undefined, env) : checkLogFormat(flags.logFormat, '--log-format'),
   };
 }
 

@@ -15,6 +15,8 @@ export interface BaseContextParts<Model = UntypedModel> {
   readonly runAction?: BaseContext['runAction'];
   /** The clock; by default `Date.now`. */
   readonly now?: BaseContext['now'];
+  /** The log; by default the methods of `console`. */
+  readonly log?: BaseContext['log'];
 }
 
 /**
@@ -25,13 +27,15 @@ export interface BaseContextParts<Model = UntypedModel> {
 export function createBaseContext<Model = UntypedModel>(
   parts: BaseContextParts<Model> | BaseContext<Model>['db'],
 ): BaseContext<Model> {
-  const { db, now, runQuery, runMutation, runAction }: BaseContextParts<Model> = 'db' in parts ? parts : { db: parts };
+  const { db, now, runQuery, runMutation, runAction, log }: BaseContextParts<Model> =
+    'db' in parts ? parts : { db: parts };
   const base: BaseContext<Model> = {
     db,
     now: now ?? (() => Date.now()),
     runQuery: runQuery ?? runnerOf('query', 'runQuery'),
     runMutation: runMutation ?? runnerOf('mutation', 'runMutation'),
     runAction: runAction ?? runnerOf('action', 'runAction'),
+    log: log ?? console,
   };
   return base;
 

@@ -2,6 +2,7 @@
 
 import { nearest } from '../values/nearest.js';
 import type { EngineOptions } from './options.js';
+import { checkLogFormat } from './telemetry/log-format.js';
 import { checkTelemetry } from './telemetry/telemetry-settings.js';
 
 /** Settings of `convoy build`. */
@@ -29,6 +30,7 @@ export interface ConvoyConfig
     | 'workers'
     | 'resourceLimits'
     | 'telemetry'
+    | 'logFormat'
   > {
   /** Settings of `convoy build`. */
   readonly build?: BuildConfig;
@@ -51,6 +53,7 @@ const KEYS = new Set<string>([
   'workers',
   'resourceLimits',
   'telemetry',
+  'logFormat',
   'build',
 ] satisfies (keyof ConvoyConfig)[]);
 const BUILD_KEYS = new Set<string>(['outDir', 'external'] satisfies (keyof BuildConfig)[]);
@@ -73,6 +76,7 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
   if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
     throw new Error(`${file}: static is not a folder, such as './dist'.`);
   }
+  if (config.logFormat !== undefined) checkLogFormat(config.logFormat, `${file}: logFormat`);
   if (config.telemetry !== undefined) checkTelemetry(config.telemetry, `${file}: telemetry`);
   return config;
 }

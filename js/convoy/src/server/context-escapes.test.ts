@@ -190,7 +190,7 @@ const INDISTINGUISHABLE: Record<string, Operation> = {
   'a WeakMap lookup of the database': (ctx) => nameOf.get(ctx.db) ?? null,
   'a WeakMap lookup of members of the database': (ctx) => objectsOf(ctx.db).map((member) => nameOf.get(member) ?? null),
   'a WeakMap lookup of functions of the base': (ctx) =>
-    ['now', 'runQuery', 'runMutation', 'runAction'].map((part) => nameOf.get(ctx[part]) ?? null),
+    ['now', 'runQuery', 'runMutation', 'runAction', 'log'].map((part) => nameOf.get(ctx[part]) ?? null),
   'a WeakMap lookup in a called function': (ctx) => ctx.runQuery({ name: 'known' }),
   'a WeakSet': (ctx) => adas.has(ctx.user),
   '===': (ctx) => ctx.user === users.get('ada'),

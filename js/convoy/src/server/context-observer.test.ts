@@ -14,7 +14,7 @@ type Handler = (ctx: Ctx) => unknown;
 
 const schema = defineSchema({});
 const REQUEST = JSON.stringify({ method: 'POST', url: '/', headers: {}, ip: '::1' });
-const KEYS = '["db","now","runQuery","runMutation","runAction","user","team"]';
+const KEYS = '["db","now","runQuery","runMutation","runAction","log","user","team"]';
 const contextOf: CreateContext = (_req, base) => ({ ...base, user: { id: 'u1', role: 'admin' }, team: 't1' });
 const USER = '{"id":"u1","role":"admin"}';
 
@@ -376,7 +376,7 @@ describe('a context-only call', () => {
       identity: null,
       expiresAt: null,
       seen: {
-        '@@keys': '["db","now","runQuery","runMutation","runAction","user","f","none"]',
+        '@@keys': '["db","now","runQuery","runMutation","runAction","log","user","f","none"]',
         user: '{"id":"u1"}',
         f: null,
         none: 'void',

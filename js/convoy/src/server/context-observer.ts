@@ -91,7 +91,7 @@ export class ContextObserver {
 
   /** Records a read of `key`; of a key that cannot be recorded by name, under the pseudo-key of all such keys. */
   recordRead(context: object, key: string | symbol): void {
-    if (Object.hasOwn(this.#base, key)) return;
+    if (Object.hasOwn(this.#base, key) && !isReplaced(this.#context, this.#base, key)) return;
     if (isUnnameable(key)) this.#record(context, UNNAMEABLE);
     else if (this.#record(context, key as string)) this.#copy(context, key as string);
   }
@@ -238,11 +238,21 @@ class View implements ProxyHandler<object> {
   }
 }
 
-/** Whether `context` is a plain, extensible object that has all members of `base` unchanged. */
+/** The member of the base that createContext may replace. It is then a member like those that it adds. */
+const LOG = 'log';
+
+function isReplaced(context: object, base: object, key: string | symbol): boolean {
+  return (
+    key === LOG && Object.getOwnPropertyDescriptor(context, key)?.value !== (base as { readonly log?: unknown }).log
+  );
+}
+
+/** Whether `context` is a plain, extensible object that has all members of `base` unchanged, except for its own log. */
 function isPlainOver(context: object, base: object): boolean {
   if (types.isProxy(context) || Object.getPrototypeOf(context) !== Object.prototype) return false;
   if (!Object.isExtensible(context)) return false;
   for (const key in base) {
+    if (isReplaced(context, base, key)) continue;
     const property = Object.getOwnPropertyDescriptor(context, key);
     if (property === undefined || property.value !== base[key as keyof typeof base]) return false;
     if (!(property.enumerable && property.writable && property.configurable)) return false;

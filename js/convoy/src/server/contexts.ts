@@ -35,7 +35,24 @@ export interface BaseContext<Model = UntypedModel> {
   readonly runMutation: RunFunction<'mutation'>;
   /** Runs an action. Only actions may call it: other functions may run more than once, and side effects cannot be undone. */
   readonly runAction: RunFunction<'action'>;
+  /** Writes to the log, with the name of the function and the id of its call. A member of this name of your own stays. */
+  readonly log: Log;
 }
+
+/** The log of the process, as a function writes to it. */
+export interface Log {
+  /** Written in development, and with `CONVOY_DEBUG=1`. */
+  readonly debug: LogLine;
+  readonly info: LogLine;
+  readonly warn: LogLine;
+  readonly error: LogLine;
+}
+
+/**
+ * Writes one line. Never throws, and never waits. `fields` are written as JSON: cycles, what is too large, and members
+ * with names such as `password` are replaced.
+ */
+export type LogLine = (message: string, fields?: object) => void;
 
 /**
  * Calls another function, also an internal one, by reference or by value, with the caller's context. Arguments and result

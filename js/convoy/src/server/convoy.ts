@@ -31,8 +31,9 @@ import type { RouteModule } from './routes.js';
 import type { RowLevelSecurity } from './row-security/row-level-security.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
-import { activeSpan } from './telemetry/user-spans.js';
+import { logFormatOf } from './telemetry/log-format.js';
 import { telemetrySettings } from './telemetry/telemetry-settings.js';
+import { activeSpan } from './telemetry/user-spans.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -178,6 +179,8 @@ export async function openConvoy(
   const { source, workers, engineOptions } = partsOf(options, { onlyLocal });
   // Checks the functions before a connection is opened.
   if (!isProgramModule(source)) describeProgram(source, { sync });
+  const format = logFormatOf(options.logFormat, process.env);
+  if (format !== undefined) native.setLogFormat(format);
   // The engine explains a missing URL as it does an empty one.
   const given = JSON.stringify({ ...engineOptions, databaseUrl: options.databaseUrl ?? '' });
   const engine = await rethrowAsConvoyError(native.open(given));
@@ -221,6 +224,7 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
     openapi: _openapi,
     static: folder,
     telemetry,
+    logFormat: _format,
     ...given
   } = options;
   const settings = onlyLocal ? null : telemetrySettings(telemetry, process.env);

@@ -21,6 +21,7 @@ import { untrackedNow } from './query-watch.js';
 import { ClientRole, SYSTEM_ROLE } from './row-security/operation-role.js';
 import type { Run } from './run.js';
 import { Scope } from './scope.js';
+import { CallLog } from './telemetry/call-log.js';
 import { withBase } from './validate-context.js';
 
 /** The deepest nesting of function calls; beyond it, the calls are taken for a cycle. */
@@ -36,6 +37,7 @@ export interface Base {
   readonly runQuery: (callee: unknown, args?: unknown) => Promise<unknown>;
   readonly runMutation: (callee: unknown, args?: unknown) => Promise<unknown>;
   readonly runAction: (callee: unknown, args?: unknown) => Promise<unknown>;
+  readonly log: CallLog;
 }
 
 /** Starts a separate call of `fn`, with the context of `caller`; see `guarded` of the options. */
@@ -64,6 +66,7 @@ export function baseOf(run: Run, options: BaseOptions): Base {
     runQuery: (callee, args) => callFunction('query', { run, callee, args, options }),
     runMutation: (callee, args) => callFunction('mutation', { run, callee, args, options }),
     runAction: (callee, args) => callFunction('action', { run, callee, args, options }),
+    log: new CallLog(run),
   };
 }
 

@@ -12,6 +12,8 @@ export type {
   ConvoyContext,
   ConvoyRequest,
   CreateContext,
+  Log,
+  LogLine,
   MutationContext,
   QueryContext,
   RunFunction,
@@ -28,7 +30,7 @@ export type { CorsOptions } from './cors-options.js';
 export type { NodeHandler, UpgradeHandler } from './handlers/node-handler.js';
 export type { WebHandler, WebHandlers } from './handlers/web-handlers.js';
 export type { FunctionDescription, LoadReport, PlannedStep } from './native.js';
-export type { ConvoyLimits, EngineOptions, OpenApiOptions, SecurityHeaders } from './options.js';
+export type { ConvoyLimits, EngineOptions, LogFormat, OpenApiOptions, SecurityHeaders } from './options.js';
 export type { PreloadOptions } from './preload.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';

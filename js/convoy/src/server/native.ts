@@ -9,6 +9,8 @@ import { requireAddon } from './addon.js';
 import type { OwnLimits, RateLimit } from './function-limits.js';
 import type { FunctionKind } from './functions.js';
 import type { InsertOperation } from './operations.js';
+import type { LogFormat } from './options.js';
+import type { LogLevel } from './telemetry/call-log.js';
 
 /** The addon. */
 export interface NativeModule {
@@ -16,9 +18,11 @@ export interface NativeModule {
   open(options: string): Promise<NativeEngine>;
   /**
    * Adds text to standard output (1) or standard error (2). Never blocks and never fails: lines that exceed the buffer or
-   * cannot be written are dropped and counted, and long ones truncated.
+   * cannot be written are dropped and counted, and long ones truncated. `functionName` has printed it, if known.
    */
-  writeLog(stream: 1 | 2, text: string): void;
+  writeLog(stream: 1 | 2, text: string, functionName?: string): void;
+  /** Sets the form of all lines of this process. */
+  setLogFormat(format: LogFormat): void;
   /** Waits until the log has been written, for at most `timeoutMs`. */
   flushLog(timeoutMs: number): void;
   /**
@@ -47,6 +51,8 @@ export interface NativeCalls {
   operate(callId: number, batch: number, ops: string): void;
   /** Ends a call with its JSON result or error, and a `CallMetadata` as JSON, or `null`. */
   respond(callId: number, ok: boolean, text: string, metadata: string | null): void;
+  /** Writes a line to the log, for the function of a call; `fields` is a JSON object. Never waits. */
+  log(callId: number, level: LogLevel, functionName: string, message: string, fields: string | null): void;
   /** `n` new UUIDv7s, each greater than all before. */
   mintIds(n: number): string[];
   /** The next chunk of the request body of a route; `null` at its end. Rejects if the body does not arrive whole. */

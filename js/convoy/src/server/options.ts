@@ -74,6 +74,9 @@ export interface ConvoyLimits {
   readonly heartbeatMs?: number;
 }
 
+/** The form of the log: lines for people, or one JSON object per line. */
+export type LogFormat = 'pretty' | 'json';
+
 /** What the OpenAPI document says about the application. */
 export interface OpenApiOptions {
   /** The name of the application. */
@@ -158,4 +161,6 @@ export interface EngineOptions {
   readonly resourceLimits?: ResourceLimits;
   /** Metrics, traces and logs for Prometheus and OpenTelemetry (as the environment says; without it, none). */
   readonly telemetry?: TelemetryOptions;
+  /** The form of the log of this process (`CONVOY_LOG_FORMAT`, or `pretty`). */
+  readonly logFormat?: LogFormat;
 }

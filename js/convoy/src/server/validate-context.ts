@@ -1,6 +1,7 @@
 /** Checks the result of `createContext` before it is used. */
 
 import { ConvoyError } from '../values/errors.js';
+import { CallLog } from './telemetry/call-log.js';
 
 /** The lowest plausible `expiresAt` (the year 1973). Lower values are seconds, as in tokens, up to the year 5138. */
 const MIN_EPOCH_MS = 100_000_000_000;
@@ -22,11 +23,17 @@ export function assertOwnDatabase(context: object, base: object): void {
   );
 }
 
-/** A copy of `context` with the members of `base` in place of those of its old base. Calls no getter. */
+/**
+ * A copy of `context` with the members of `base` in place of those of its old base. Calls no getter. A `log` that
+ * createContext has added stays.
+ */
 export function withBase(context: object, base: object): object {
+  const members = Object.getOwnPropertyDescriptors(context);
+  const own = (members as { readonly log?: PropertyDescriptor }).log;
   return Object.defineProperties(Object.create(Object.getPrototypeOf(context)), {
-    ...Object.getOwnPropertyDescriptors(context),
+    ...members,
     ...Object.getOwnPropertyDescriptors(base),
+    ...(own === undefined || own.value instanceof CallLog ? {} : { log: own }),
   });
 }
 

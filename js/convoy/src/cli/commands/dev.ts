@@ -109,6 +109,8 @@ async function start(everything: StartOptions): Promise<void> {
   const { workers: _workers, ...configured } = engineOptionsOf(await loadConfig(layout));
   const settings = {
     ...configured,
+    // A person reads it.
+    logFormat: 'pretty' as const,
     // A server of the developer's own opens a Convoy that has the port and the collector.
     ...(options.command === null ? withPrometheus(configured.telemetry, options.prometheus) : { telemetry: SILENT }),
     ...(await openApiOf(configured.openapi, { root: layout.root, dev: true })),

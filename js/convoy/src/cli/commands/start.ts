@@ -2,8 +2,9 @@
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { createConvoy } from '../../server/convoy.js';
-import type { PlannedStep } from '../../server/native.js';
-import type { EngineOptions } from '../../server/options.js';
+import { loadNative, type PlannedStep } from '../../server/native.js';
+import type { EngineOptions, LogFormat } from '../../server/options.js';
+import { redirectOutput } from '../../server/output.js';
 import { isConvoyError } from '../../values/errors.js';
 import { openApiOf } from '../application.js';
 import { builtCode, engineOptionsOf, withPrometheus } from '../code/runnable.js';
@@ -46,6 +47,8 @@ async function serveUntilSignal(
   process.env.NODE_ENV ??= 'production';
   const options = startOptionsOf(flags, process.env);
   const code = await builtCode(flags, layout);
+  const logFormat = options.logFormat ?? code.config.logFormat ?? 'pretty';
+  writeLogAs(logFormat);
   await expectFreePort(options);
   const folder = flags.static ?? code.config.static;
   const workers = options.workers ?? code.config.workers ?? availableParallelism();
@@ -57,6 +60,7 @@ async function serveUntilSignal(
     ...withPrometheus(code.config.telemetry, options.prometheus),
     ...(options.corsOrigins === undefined ? {} : { cors: { ...code.config.cors, origins: options.corsOrigins } }),
     databaseUrl: options.databaseUrl,
+    logFormat,
     workers,
     sourceMaps: true,
     sync: 'require',
@@ -87,6 +91,13 @@ async function serveUntilSignal(
     await convoy.close();
   }
   line('stopped', { event: 'stopped' });
+}
+
+/** From now on all that this process prints has this form, on a terminal as well. */
+function writeLogAs(format: LogFormat): void {
+  const native = loadNative();
+  native.setLogFormat(format);
+  if (format === 'json') redirectOutput(native, { terminals: true });
 }
 
 /** The entries of an object that have a value. */
