@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use convoy::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
-use convoy::{Code, Config, DevAnswer, Engine, Failure, output::recent_lines};
+use convoy::{Code, Config, DevAnswer, Engine, Event, EventKind, Failure, output::recent_lines};
 use napi::bindgen_prelude::{Buffer, Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, Notify};
 
 use crate::dev_page::{DevRequestArguments, DevRequests, JsDevPage};
+use crate::events::JsEventReader;
 use crate::exchange::{self, NativeExchange};
 use crate::host::{Calls, Delivery, JsHost};
 use crate::logging::FunctionLine;
@@ -24,7 +25,12 @@ pub fn open<'env>(env: &'env Env, options: String) -> Result<Object<'env>> {
     logging::init();
     promise(env, async move {
         let engine = Engine::open(config_of(&options)?).await.map_err(|error| error.to_failure())?;
-        Ok(NativeEngine { shared: Shared::of(engine), calls: Arc::default(), dev_requests: Arc::default() })
+        Ok(NativeEngine {
+            shared: Shared::of(engine),
+            calls: Arc::default(),
+            dev_requests: Arc::default(),
+            events_taken: Arc::default(),
+        })
     })
 }
 
@@ -98,6 +104,7 @@ pub struct NativeEngine {
     shared: Arc<Shared>,
     calls: Arc<Calls>,
     dev_requests: Arc<DevRequests>,
+    events_taken: Arc<Notify>,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +261,27 @@ impl NativeEngine {
             let watch = engine.watch(&name, input, request.map(Into::into)).await?;
             Ok(NativeWatch { watch: Arc::new(Mutex::new(Some(watch))), ended: Arc::default() })
         })
+    }
+
+    /// Calls `on_events` with batches of events, as JSON, each after `events_taken`.
+    #[napi(catch_unwind)]
+    pub fn read_events(&self, on_events: Function<'_, String, ()>) -> Result<()> {
+        let reader = JsEventReader::new(&on_events, self.events_taken.clone())?;
+        let _runtime = runtime().enter();
+        self.shared.engine.read_events(Arc::new(reader));
+        Ok(())
+    }
+
+    /// JavaScript has handled a batch of events.
+    #[napi(catch_unwind)]
+    pub fn events_taken(&self) {
+        self.events_taken.notify_one();
+    }
+
+    /// The owner of the workers has replaced one that has ended.
+    #[napi(catch_unwind)]
+    pub fn worker_restarted(&self) {
+        self.shared.engine.events().emit(|| Event::now(EventKind::WorkerRestarted));
     }
 
     /// Logs a line of a function.

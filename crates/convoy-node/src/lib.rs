@@ -10,6 +10,7 @@
 
 mod dev_page;
 mod engine;
+mod events;
 mod exchange;
 mod host;
 mod log_format;

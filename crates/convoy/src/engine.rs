@@ -29,6 +29,7 @@ use crate::dispatch::{
     Answer, Caller, CommitObserver, Dispatcher, IncomingCall, PendingCommits, Program, WorkerId, Writes,
 };
 use crate::error::{Code, Failure};
+use crate::events::{EventReader, Events};
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, Server, StaticError, StaticFiles};
@@ -371,6 +372,20 @@ impl Engine {
         self.readiness.unready(&self.postgres, &self.health, host).await
     }
 
+    /// The events of the engine.
+    pub fn events(&self) -> &Events {
+        self.health.events()
+    }
+
+    /// Hands all events from now on to `reader`. The first call counts.
+    pub fn read_events(&self, reader: Arc<dyn EventReader>) {
+        if !self.events().open() {
+            return;
+        }
+        let (events, keeper, until) = (self.events().clone(), self.supervisor().clone(), self.stop.clone());
+        self.tasks.spawn(async move { keeper.keep(Part::Events, &until, || events.deliver_all(&*reader)).await });
+    }
+
     /// The supervisor of long-lived tasks.
     pub fn supervisor(&self) -> &Supervisor {
         self.live.supervisor()
@@ -481,6 +496,7 @@ impl Engine {
                 server.close().await;
             }
             self.dispatcher.drain().await;
+            self.events().close();
             self.tasks.close();
             self.tasks.wait().await;
         });

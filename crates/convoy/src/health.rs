@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::events::{Event, EventKind, Events};
+
 /// The remedy for a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
@@ -29,23 +31,46 @@ pub struct Condition {
 }
 
 /// The conditions of one engine. Cheap to clone; clones share their state.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, Condition>>>);
+#[derive(Clone, Default)]
+pub struct Health {
+    conditions: Arc<Mutex<BTreeMap<String, Condition>>>,
+    events: Events,
+}
 
 impl Health {
     /// Sets the condition with this name, or replaces it.
     pub fn set(&self, name: &str, remedy: Remedy, reason: impl Into<String>) {
-        self.0.lock().insert(name.to_owned(), Condition { remedy, reason: reason.into() });
+        let condition = Condition { remedy, reason: reason.into() };
+        let is_first = {
+            let mut conditions = self.conditions.lock();
+            let was_empty = conditions.is_empty();
+            conditions.insert(name.to_owned(), condition);
+            was_empty
+        };
+        if is_first {
+            self.events.emit(|| Event::now(EventKind::HealthChanged).with_code("UNHEALTHY"));
+        }
     }
 
     /// Clears the condition with this name, if it is set.
     pub fn clear(&self, name: &str) {
-        self.0.lock().remove(name);
+        let was_last = {
+            let mut conditions = self.conditions.lock();
+            conditions.remove(name).is_some() && conditions.is_empty()
+        };
+        if was_last {
+            self.events.emit(|| Event::now(EventKind::HealthChanged).with_code("HEALTHY"));
+        }
+    }
+
+    /// The events of the engine.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// All conditions by name.
     pub fn conditions(&self) -> BTreeMap<String, Condition> {
-        self.0.lock().clone()
+        self.conditions.lock().clone()
     }
 }
 

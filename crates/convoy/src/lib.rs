@@ -17,6 +17,7 @@ mod db;
 mod dispatch;
 mod engine;
 mod error;
+mod events;
 mod failpoints;
 mod feed;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -54,6 +55,7 @@ pub use dispatch::{
 };
 pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migration};
 pub use error::{Code, Failure};
+pub use events::{Event, EventKind, EventReader, Events};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
 pub use http::{

@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::{ChangeSink, ChangeSource, Changes};
+use crate::events::Events;
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::health::{Health, Remedy};
 
@@ -62,6 +63,8 @@ pub enum Part {
     WorkerWatch,
     /// Retries calls that have lost their host.
     LostCalls,
+    /// Hands events to their reader.
+    Events,
     /// The state of all live queries: not a task, but an event may panic half-way.
     Registry,
 }
@@ -86,6 +89,7 @@ impl Part {
             Part::SerialQueue => "a serial queue",
             Part::WorkerWatch => "watching a worker",
             Part::LostCalls => "running the calls of lost workers again",
+            Part::Events => "handing out events",
             Part::Registry => "the state of live queries",
         }
     }
@@ -104,7 +108,8 @@ impl Part {
             | Part::WorkerWatch
             | Part::LostCalls
             | Part::Metrics
-            | Part::Telemetry => false,
+            | Part::Telemetry
+            | Part::Events => false,
         }
     }
 }
@@ -122,6 +127,11 @@ impl Supervisor {
     /// set a condition in `health`.
     pub fn new(sink: Arc<dyn ChangeSink>, health: Health, failpoints: Failpoints) -> Supervisor {
         Supervisor { sink, health, failpoints }
+    }
+
+    /// The events of the engine.
+    pub(crate) fn events(&self) -> &Events {
+        self.health.events()
     }
 
     /// Panics if the part is armed; see [`Failpoints::reach`].

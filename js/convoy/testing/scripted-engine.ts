@@ -236,6 +236,17 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
 
   serveDevPage(): void {}
 
+  /** Hands a batch of events to the handler; `null` without one. */
+  emit: ((batch: string) => void) | null = null;
+  readEvents(onEvents: (batch: string) => void): void {
+    this.emit = onEvents;
+  }
+
+  /** Called when a batch was handled. */
+  eventsTaken: () => void = () => {};
+
+  workerRestarted = noWorkers;
+
   answerDevRequest(): void {}
 
   recentLines(): string {

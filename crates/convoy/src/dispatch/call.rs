@@ -34,6 +34,7 @@ impl Call {
     pub(super) fn start(scope: &CallScope) -> Call {
         let CallScope { dispatcher, program, request, deadline, telemetry } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
+        request.last_run.set(id.0);
         let mut span = telemetry.span.child(SpanKind::Internal, "run");
         if span.is_some() {
             span.name(format!("run {}", request.function.name));

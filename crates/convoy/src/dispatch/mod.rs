@@ -22,7 +22,7 @@ mod workers;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
@@ -56,6 +56,7 @@ use strategy::serial_queue::SerialQueues;
 use crate::change::InDoubtCommits;
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
+use crate::events::{Event, EventKind, Events, LastRun};
 use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
 use crate::rate_limit::RateLimiter;
@@ -82,6 +83,8 @@ pub(crate) struct FunctionCall {
     pub uncached: bool,
     /// Of a route: its request and response.
     pub route: Option<RouteCall>,
+    /// The id of its last run, for events.
+    pub last_run: LastRun,
 }
 
 /// The answer to a successful call.
@@ -250,16 +253,45 @@ impl Dispatcher {
         call: IncomingCall<'_>,
         observer: Option<Arc<dyn CommitObserver>>,
     ) -> Result<Answer, Failure> {
-        let IncomingCall { kind, name, input, caller, key, uncached, traceparent: _ } = call;
-        let function = caller.find(&program, kind, name)?;
-        crate::value::check(&input)?;
-        let key = key.filter(|_| function.keeps_keys());
-        let caller = caller.describe(&program, key.is_some());
-        let request = FunctionCall { function, input: input.into(), caller, key, observer, uncached, route: None };
+        let (began, kind) = (Instant::now(), call.kind);
+        let request = match self.prepare(&program, call, observer) {
+            Ok(request) => request,
+            Err(failure) => {
+                let refused: Result<Answer, Failure> = Err(failure);
+                self.events().emit(|| Event::ended(EventKind::Call, None, (&LastRun::default(), began), &refused));
+                return refused;
+            }
+        };
         match kind {
-            FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
+            FunctionKind::Query => {
+                let result = self.query(&program, &request).await.result.map(Answer::fresh);
+                self.call_ended(&request, began, &result);
+                result
+            }
             FunctionKind::Mutation | FunctionKind::Action => self.run_to_end(program, request).await,
         }
+    }
+
+    /// Finds the function of a call, and checks its input.
+    fn prepare(
+        &self,
+        program: &Program,
+        call: IncomingCall<'_>,
+        observer: Option<Arc<dyn CommitObserver>>,
+    ) -> Result<FunctionCall, Failure> {
+        let IncomingCall { kind, name, input, caller, key, uncached, traceparent: _ } = call;
+        let function = caller.find(program, kind, name)?;
+        crate::value::check(&input)?;
+        let key = key.filter(|_| function.keeps_keys());
+        let caller = caller.describe(program, key.is_some());
+        let (input, last_run) = (input.into(), self.events().last_run());
+        Ok(FunctionCall { function, input, caller, key, observer, uncached, route: None, last_run })
+    }
+
+    /// Called once for each call that has ended, also if its caller has disconnected.
+    pub(crate) fn call_ended<T>(&self, call: &FunctionCall, began: Instant, result: &Result<T, Failure>) {
+        let run = (&call.last_run, began);
+        self.events().emit(|| Event::ended(EventKind::Call, Some(&call.function.name), run, result));
     }
 
     /// Starts a route, which runs as an action, unless too many run. The result tells only
@@ -282,6 +314,7 @@ impl Dispatcher {
             observer: None,
             uncached: false,
             route: Some(RouteCall::new(exchange, time, slot)),
+            last_run: self.events().last_run(),
         };
         Ok((client, self.start(program.clone(), call)))
     }
@@ -294,6 +327,11 @@ impl Dispatcher {
     /// The limits of a function's calls.
     fn limits_of(&self, function: &Function) -> CallLimits {
         CallLimits::of(function, &self.inner.limits)
+    }
+
+    /// The events of the engine.
+    pub(crate) fn events(&self) -> &Events {
+        self.inner.supervisor.events()
     }
 
     /// How many function runs were started.

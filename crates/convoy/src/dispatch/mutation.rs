@@ -16,6 +16,7 @@ use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
 use super::{Answer, Dispatcher, FunctionCall, Program};
 use crate::error::Failure;
+use crate::events::{Event, EventKind};
 use crate::failpoints::Failpoint;
 use crate::telemetry::Scope;
 
@@ -42,8 +43,8 @@ impl Dispatcher {
             Some(route) => route.time,
             None => self.limits_of(&request.function).time,
         };
-        let telemetry = Scope::current();
-        let deadline = Instant::now() + limit;
+        let began = Instant::now();
+        let (deadline, telemetry) = (began + limit, Scope::current());
         let scope = CallScope { dispatcher: self.clone(), program, request, deadline, telemetry: telemetry.clone() };
         let end_exchange = scope.request.route.as_ref().map(RouteCall::end_on_drop);
         self.inner.mutations.spawn(async move {
@@ -62,6 +63,7 @@ impl Dispatcher {
             });
             // Here, because the caller may have disconnected.
             telemetry.call.end(&result);
+            scope.dispatcher.call_ended(&scope.request, began.into_std(), &result);
             if let Some(observer) = &scope.request.observer {
                 observer.ended(&result);
             }
@@ -129,6 +131,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
         }
         conflicts += 1;
         scope.telemetry.call.retry("conflict");
+        dispatcher.events().emit(|| Event::now(EventKind::Retry).of(&scope.function().name).with_code("CONFLICT"));
         // Exponential backoff with full jitter, so that the same calls do not conflict again.
         let max = 5u64 << conflicts.min(4);
         let pause = Duration::from_millis(rand::rng().random_range(0..=max));

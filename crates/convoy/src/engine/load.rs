@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Engine, OpenError, refuse_outdated};
 use crate::config::SchemaPolicy;
 use crate::dispatch::{FunctionHost, Program, ProgramDescription};
+use crate::events::{Event, EventKind};
 use crate::feed::LoadedSchema;
 use crate::http::{Router, Routes};
 use crate::postgres::{LayoutReport, SyncMode};
@@ -38,6 +39,7 @@ impl Engine {
             program.schema = current.schema.clone();
             let unprotected = self.open_row_security(&program).await?;
             self.swap(program, routes, sync);
+            self.events().emit(|| Event::now(EventKind::Reloaded).since(began));
             let swapped_after_ms = Some(began.elapsed().as_secs_f64() * 1_000.0);
             let synced = self.postgres.sync_schema(&current.schema, mode).await;
             let report = synced.unwrap_or_else(|error| {
@@ -53,6 +55,7 @@ impl Engine {
         }
         let unprotected = self.open_row_security(&program).await?;
         self.swap(program, routes, sync);
+        self.events().emit(|| Event::now(EventKind::Reloaded).since(began));
         Ok(report.with_warning(unprotected))
     }
 

@@ -5,6 +5,7 @@
 //! both must hold: the context may refuse a caller that the query itself never looks at.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -49,8 +50,11 @@ impl Live {
             observer: None,
             uncached: false,
             route: None,
+            last_run: self.dispatcher.events().last_run(),
         };
+        let began = Instant::now();
         let run = self.dispatcher.query(&program, &request).await;
+        self.dispatcher.call_ended(&request, began, &run.result);
         let result = run.result?;
         if let Some(reason) = why_private(run.seen.as_ref(), program.has_context) {
             return Ok((result, Audience::Caller(reason)));

@@ -15,6 +15,7 @@ use super::{Live, QueryId, milliseconds};
 use crate::db::ReadSet;
 use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
 use crate::error::Failure;
+use crate::events::{Event, EventKind, LastRun};
 use crate::failpoints::Failpoint;
 use crate::supervise::Part;
 use crate::telemetry::{Scope, Span, SpanKind};
@@ -157,10 +158,14 @@ impl Live {
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
         let span = self.span_of(id, &ticket);
         let telemetry = Scope::default().within(&span);
-        let ran = telemetry.run(AssertUnwindSafe(self.execute(&ticket)).catch_unwind()).await;
-        match ticket.target {
-            RunTarget::Query(_) => {
+        let (began, last_run) = (Instant::now(), self.dispatcher.events().last_run());
+        let ran = telemetry.run(AssertUnwindSafe(self.execute(&ticket, &last_run)).catch_unwind()).await;
+        match &ticket.target {
+            RunTarget::Query(query_key) => {
                 let (run, program) = ran.unwrap_or_else(|panic| (panicked(panic), None));
+                let (function, of_run) = (&query_key.function, (&last_run, began));
+                let ended = || Event::ended(EventKind::LiveRun, Some(function), of_run, &run.result);
+                self.dispatcher.events().emit(ended);
                 self.finish_query(id, &ticket, (run, program), span)
             }
             RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run), span),
@@ -186,7 +191,7 @@ impl Live {
     }
 
     /// Runs the function in the host, with the loaded program.
-    async fn execute(&self, ticket: &Ticket) -> (QueryRun, Option<Arc<Program>>) {
+    async fn execute(&self, ticket: &Ticket, last_run: &LastRun) -> (QueryRun, Option<Arc<Program>>) {
         let found = self.loaded().and_then(|program| {
             Ok(match &ticket.target {
                 RunTarget::Query(query_key) => {
@@ -201,8 +206,17 @@ impl Live {
                     RunTarget::Query(_) => ticket.caller.clone(),
                     RunTarget::Auth(_) => ticket.caller.as_deref().map(requesting_fingerprint),
                 };
-                let request =
-                    FunctionCall { function, input, caller, key: None, observer: None, uncached: false, route: None };
+                let last_run = last_run.clone();
+                let request = FunctionCall {
+                    function,
+                    input,
+                    caller,
+                    key: None,
+                    observer: None,
+                    uncached: false,
+                    route: None,
+                    last_run,
+                };
                 (self.dispatcher.query(&program, &request).await, Some(program))
             }
             Err(failure) => (QueryRun::refused(failure), None),

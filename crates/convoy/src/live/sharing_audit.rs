@@ -8,6 +8,7 @@ use super::answer::{Answer, AnswerStamp};
 use super::registry::{RunTarget, Ticket};
 use super::{Live, QueryId, milliseconds};
 use crate::dispatch::{FunctionCall, FunctionKind};
+use crate::events::LastRun;
 
 /// One of this many runs is repeated.
 const SAMPLE_INTERVAL: u64 = 8;
@@ -23,7 +24,7 @@ impl Live {
         self.tasks.spawn(async move {
             let Ok(program) = live.loaded() else { return };
             let Ok(function) = program.public(FunctionKind::Query, &query_key.function) else { return };
-            let request = FunctionCall { function, input: query_key.input.clone(), caller: Some(other), key: None, observer: None, uncached: false, route: None };
+            let request = FunctionCall { function, input: query_key.input.clone(), caller: Some(other), key: None, observer: None, uncached: false, route: None, last_run: LastRun::default() };
             let run = tokio::select! {
                 () = live.stop.cancelled() => return,
                 run = live.dispatcher.query(&program, &request) => run,

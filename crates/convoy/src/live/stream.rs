@@ -16,6 +16,7 @@ use crate::config::Limits;
 use crate::dispatch::{FunctionCall, Program};
 use crate::error::{Code, Failure};
 use crate::rate_limit::Per;
+use crate::events::{Event, EventKind, LastRun};
 
 /// A client's request for a query.
 #[derive(Debug)]
@@ -77,6 +78,8 @@ pub(crate) struct NextAnswer {
 pub(crate) struct Stream {
     live: Arc<Live>,
     opened: SessionHandle,
+    /// When it was admitted; `None` before that.
+    admitted: Option<Instant>,
 }
 
 impl Live {
@@ -114,10 +117,14 @@ impl Live {
             self.has_room(registry.sessions(), counted.map(|address| registry.sessions_of(address)))?;
             Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address: counted }, now))
         })?;
-        let stream = Stream { live: self.clone(), opened };
+        let mut stream = Stream { live: self.clone(), opened, admitted: None };
         loop {
             match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
-                Admission::Admitted => break,
+                Admission::Admitted => {
+                    self.dispatcher.events().emit(|| Event::now(EventKind::SessionOpened));
+                    stream.admitted = Some(Instant::now());
+                    break;
+                }
                 Admission::Refused(failure) => return Err(failure),
                 Admission::Pending => stream.opened.wake.notified().await,
             }
@@ -204,6 +211,7 @@ impl Live {
             observer: None,
             uncached: false,
             route: None,
+            last_run: LastRun::default(),
         };
         let (context, _reads) = context_of(self.dispatcher.query(program, &request).await);
         let context = context?;
@@ -318,6 +326,9 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.live.with(|registry| registry.close(self.opened.id, Instant::now()));
+        if let Some(admitted) = self.admitted {
+            self.live.dispatcher.events().emit(|| Event::now(EventKind::SessionClosed).since(admitted));
+        }
     }
 }
 

@@ -31,6 +31,7 @@ export interface ConvoyConfig
     | 'resourceLimits'
     | 'telemetry'
     | 'logFormat'
+    | 'onEvent'
   > {
   /** Settings of `convoy build`. */
   readonly build?: BuildConfig;
@@ -54,6 +55,7 @@ const KEYS = new Set<string>([
   'resourceLimits',
   'telemetry',
   'logFormat',
+  'onEvent',
   'build',
 ] satisfies (keyof ConvoyConfig)[]);
 const BUILD_KEYS = new Set<string>(['outDir', 'external'] satisfies (keyof BuildConfig)[]);
@@ -75,6 +77,9 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
   }
   if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
     throw new Error(`${file}: static is not a folder, such as './dist'.`);
+  }
+  if (config.onEvent !== undefined && typeof config.onEvent !== 'function') {
+    throw new Error(`${file}: onEvent is not a function.`);
   }
   if (config.logFormat !== undefined) checkLogFormat(config.logFormat, `${file}: logFormat`);
   if (config.telemetry !== undefined) checkTelemetry(config.telemetry, `${file}: telemetry`);

@@ -31,6 +31,7 @@ import type { RouteModule } from './routes.js';
 import type { RowLevelSecurity } from './row-security/row-level-security.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
+import { EventDelivery, type OnEvent } from './telemetry/events.js';
 import { logFormatOf } from './telemetry/log-format.js';
 import { telemetrySettings } from './telemetry/telemetry-settings.js';
 import { activeSpan } from './telemetry/user-spans.js';
@@ -162,7 +163,15 @@ export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | Co
   if (key === null) return openConvoy(native, options);
   const { source, workers, engineOptions } = partsOf(options);
   const open = (onClose: () => void): Promise<Convoy> => openConvoy(native, options, { onClose });
-  return openOrReload({ key, source, engineOptions: { ...engineOptions, workers, sync: options.sync }, open });
+  const convoy = await openOrReload({
+    key,
+    source,
+    engineOptions: { ...engineOptions, workers, sync: options.sync },
+    open,
+  });
+  // One that was opened by the code before has its handler. The class may be another evaluation of this module.
+  (convoy as Partial<RunningConvoy>).handleEvents?.(options.onEvent);
+  return convoy;
 }
 
 /**
@@ -190,6 +199,7 @@ export async function openConvoy(
   const executor = executorFor(engine, workers, { sync, dev, sourceMaps, resultBytes, onlyLocal }, log);
   const convoy = new RunningConvoy(engine, executor, { sync, log, onlyLocal, onClose });
   try {
+    if (!onlyLocal) convoy.handleEvents(options.onEvent);
     await convoy.load(source);
     return convoy;
   } catch (error) {
@@ -225,6 +235,7 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
     static: folder,
     telemetry,
     logFormat: _format,
+    onEvent: _onEvent,
     ...given
   } = options;
   const settings = onlyLocal ? null : telemetrySettings(telemetry, process.env);
@@ -291,9 +302,11 @@ class RunningConvoy implements Convoy {
 
   readonly #onlyLocal: boolean;
   readonly #onClose: () => void;
+  readonly #events: EventDelivery;
 
   constructor(engine: NativeEngine, executor: Executor, { sync, log, onlyLocal, onClose }: RunningOptions) {
     this.#onClose = onClose;
+    this.#events = new EventDelivery(engine, log);
     this.#engine = engine;
     this.#executor = executor;
     this.#onlyLocal = onlyLocal;
@@ -306,6 +319,11 @@ class RunningConvoy implements Convoy {
         release();
       }
     }, log);
+  }
+
+  /** Calls `onEvent` with the events from now on, in place of the handler before. */
+  handleEvents(onEvent: OnEvent | undefined): void {
+    this.#events.handleBy(onEvent);
   }
 
   get address(): ListenAddress | null {

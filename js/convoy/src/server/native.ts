@@ -96,6 +96,11 @@ export interface NativeEngine extends NativeCalls {
   exchange(head: string, body: 'whole' | 'pushed' | 'upgrade', bytes: Buffer | null): NativeExchange | null;
   /** Subscribes to a query that clients may call; `request` as for `call`. */
   watch(name: string, input: string, request: string | null): Promise<NativeWatch>;
+  /** Calls `onEvents` with batches of `ConvoyEvent`s, as JSON, each after `eventsTaken`. The first call counts. */
+  readEvents(onEvents: (batch: string) => void): void;
+  eventsTaken(): void;
+  /** Reports that a worker has ended and is replaced. */
+  workerRestarted(): void;
   /** Serves `/_convoy` in development: `onRequest` is called with each request. */
   serveDevPage(onRequest: OnDevRequest): void;
   /** Answers such a request. */

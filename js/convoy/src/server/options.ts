@@ -2,6 +2,7 @@
 
 import type { ResourceLimits } from 'node:worker_threads';
 import type { CorsOptions } from './cors-options.js';
+import type { OnEvent } from './telemetry/events.js';
 import type { TelemetryOptions } from './telemetry/telemetry-options.js';
 
 /** Limits, each with its default and the error code for exceeding it. */
@@ -161,6 +162,11 @@ export interface EngineOptions {
   readonly resourceLimits?: ResourceLimits;
   /** Metrics, traces and logs for Prometheus and OpenTelemetry (as the environment says; without it, none). */
   readonly telemetry?: TelemetryOptions;
+  /**
+   * Called when calls end, live queries run, connections open and close, and more; see `ConvoyEvent`. It delays nothing: if
+   * it is slow, it gets fewer events.
+   */
+  readonly onEvent?: OnEvent;
   /** The form of the log of this process (`CONVOY_LOG_FORMAT`, or `pretty`). */
   readonly logFormat?: LogFormat;
 }
