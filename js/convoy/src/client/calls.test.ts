@@ -57,6 +57,21 @@ test('each call sends the headers and the current token', async () => {
   expect(server.calls[0]?.headers['x-tenant']).toBe('acme');
 });
 
+test('each call sends the traceparent of the current span, and goes without one that is none', async () => {
+  const span = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const spans = [span, null, undefined, 'x', `${span}\n`];
+  const client = createConvoyClient({
+    baseUrl: server.baseUrl,
+    traceparent: () => {
+      if (spans.length === 0) throw new Error('no tracer');
+      return spans.shift();
+    },
+  });
+  await client.mutation(send, { body: 'a' });
+  for (let n = 0; n < 5; n++) await client.query(all);
+  expect(server.calls.map(({ headers }) => headers.traceparent)).toEqual([span, ...Array(5).fill(undefined)]);
+});
+
 test('an error of the server arrives with all its members', async () => {
   const error = { code: 'INTERNAL', message: 'Something went wrong on the server.', errorId: 'e1' };
   server.answer = () => ({ status: 500, body: { ok: false, error } });

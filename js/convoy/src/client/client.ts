@@ -7,7 +7,7 @@ import type { ActionArgument, ClientMethods, MutationArgument, QueryArgument } f
 import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { CacheOptions } from './cached-transport.js';
 import { canonicalArgs } from './canonical.js';
-import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
+import { type AuthSource, Endpoint, type HeadersSource, type TraceparentSource } from './endpoint.js';
 import { partsOf } from './inspection.js';
 import { LazyCachedTransport } from './lazy-cached-transport.js';
 import { LazyMutations } from './lazy-mutations.js';
@@ -29,6 +29,11 @@ export interface ConvoyClientOptions {
   readonly headers?: HeadersSource;
   /** The bearer token, or a function that returns it before each request. */
   readonly auth?: AuthSource;
+  /**
+   * Sent with each call, so that the server's trace of it leads back to the page: the `traceparent` of the current span,
+   * such as of OpenTelemetry. If it returns none or throws, the call is sent without.
+   */
+  readonly traceparent?: TraceparentSource;
   /** Keeps mutations over reloads and crashes of the page: they are sent when it is opened again. */
   readonly persist?: PersistOptions;
   /** Keeps the results of live queries over reloads of the page: a returning visitor sees the last state at once. */
@@ -143,8 +148,9 @@ export interface ConvoyClient {
 /** Creates a client. Without `baseUrl` it uses the origin of the page. */
 export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyClient {
   const baseUrl = (options.baseUrl ?? globalThis.location?.origin ?? '').replace(/\/+$/, '');
-  const { fetch, headers, auth } = options;
-  const direct = options.transport ?? new LiveTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
+  const { fetch, headers, auth, traceparent } = options;
+  const endpoint = new Endpoint({ baseUrl, fetch, headers, auth, traceparent });
+  const direct = options.transport ?? new LiveTransport({ endpoint });
   const transport = options.cache === undefined ? direct : new LazyCachedTransport(direct, options.cache, baseUrl);
   return new TransportClient(baseUrl, transport, options.persist);
 }

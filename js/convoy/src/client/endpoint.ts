@@ -15,11 +15,15 @@ export type AuthSource = string | (() => string | null | undefined | Promise<str
 /** Headers for every request, or a function called before each. */
 export type HeadersSource = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
 
+/** Returns the `traceparent` of the caller's current span, in the form of W3C Trace Context, or nothing. */
+export type TraceparentSource = () => string | null | undefined;
+
 export interface EndpointOptions {
   readonly baseUrl: string;
   readonly fetch?: typeof fetch | undefined;
   readonly headers?: HeadersSource | undefined;
   readonly auth?: AuthSource | undefined;
+  readonly traceparent?: TraceparentSource | undefined;
   readonly WebSocket?: typeof WebSocket | undefined;
 }
 
@@ -42,6 +46,7 @@ export interface EndpointRequest {
 
 const BASE_PATH = '/api';
 const POSITION_HEADER = 'convoy-position';
+const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 
 export class Endpoint {
   /** The latest position this client has seen; read from every response, and sent with every request. */
@@ -122,6 +127,17 @@ export class Endpoint {
   async token(): Promise<string | null> {
     const { auth } = this.options;
     return fromApplication(async () => (typeof auth === 'function' ? await auth() : auth) || null);
+  }
+
+  /** The header by which a call becomes part of the caller's trace. */
+  get traceHeaders(): Readonly<Record<string, string>> {
+    try {
+      const traceparent = this.options.traceparent?.() ?? '';
+      return TRACEPARENT.test(traceparent) ? { traceparent } : {};
+    } catch {
+      // A call does not fail because it cannot be traced.
+      return {};
+    }
   }
 
   /** The URL of a path below the base path. */

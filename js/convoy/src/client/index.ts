@@ -37,7 +37,7 @@ export {
   type MutationArgs,
   type MutationOptions,
 } from './client.js';
-export type { AuthSource, HeadersSource } from './endpoint.js';
+export type { AuthSource, HeadersSource, TraceparentSource } from './endpoint.js';
 export type { LiveQuery } from './live-query.js';
 export type { OptimisticStore } from './optimistic-layers.js';
 export type { PageListStatus } from './page-list.js';

@@ -160,7 +160,8 @@ export class LiveTransport implements Transport {
   ): Promise<PostAnswer> {
     const path = `/${kind}/${encodeURIComponent(name)}`;
     const onNoResponse = (sentAt: number) => this.#connection.suspect(sentAt);
-    const response = await this.#endpoint.post({ path, body: args, headers, signal, keepalive, onNoResponse });
+    const sent = { ...this.#endpoint.traceHeaders, ...headers };
+    const response = await this.#endpoint.post({ path, body: args, headers: sent, signal, keepalive, onNoResponse });
     if (kind !== 'query') this.#endpoint.acknowledge(response);
     return { data: await readAnswer(response), session: response.headers?.get('convoy-session') ?? null };
   }
