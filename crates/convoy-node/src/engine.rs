@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use convoy::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
-use convoy::{Code, Config, DevAnswer, Engine, Event, EventKind, Failure, output::recent_lines};
+use convoy::{Code, Config, DevAnswer, Engine, Failure, output::recent_lines};
 use napi::bindgen_prelude::{Buffer, Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -276,12 +276,6 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn events_taken(&self) {
         self.events_taken.notify_one();
-    }
-
-    /// The owner of the workers has replaced one that has ended.
-    #[napi(catch_unwind)]
-    pub fn worker_restarted(&self) {
-        self.shared.engine.events().emit(|| Event::now(EventKind::WorkerRestarted));
     }
 
     /// Logs a line of a function.

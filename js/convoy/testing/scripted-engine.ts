@@ -245,8 +245,6 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   /** Called when a batch was handled. */
   eventsTaken: () => void = () => {};
 
-  workerRestarted = noWorkers;
-
   answerDevRequest(): void {}
 
   recentLines(): string {

@@ -9,6 +9,7 @@ use super::{Engine, OpenError};
 use crate::config::Config;
 use crate::dispatch::FunctionKind;
 use crate::error::{Code, Failure};
+use crate::events::{Event, EventKind};
 use crate::http::MetricsEndpoint;
 use crate::live::{Counts, SessionId, SessionMessage};
 use crate::output;
@@ -67,6 +68,7 @@ impl Engine {
     /// Records that a worker was lost and is replaced.
     pub fn record_worker_restart(&self) {
         self.telemetry.metrics.worker_restarted();
+        self.events().emit(|| Event::now(EventKind::WorkerRestarted));
     }
 
     /// The metrics of this engine.
@@ -151,7 +153,11 @@ impl Engine {
                 ("peers", self.peers.len()),
                 ("log", log_lines),
             ],
-            dropped: vec![("log_lines", dropped_lines), ("spans", self.telemetry.tracer.dropped())],
+            dropped: vec![
+                ("events", self.events().dropped()),
+                ("log_lines", dropped_lines),
+                ("spans", self.telemetry.tracer.dropped()),
+            ],
         }
     }
 }

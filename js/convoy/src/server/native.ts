@@ -99,8 +99,6 @@ export interface NativeEngine extends NativeCalls {
   /** Calls `onEvents` with batches of `ConvoyEvent`s, as JSON, each after `eventsTaken`. The first call counts. */
   readEvents(onEvents: (batch: string) => void): void;
   eventsTaken(): void;
-  /** Reports that a worker has ended and is replaced. */
-  workerRestarted(): void;
   /** Serves `/_convoy` in development: `onRequest` is called with each request. */
   serveDevPage(onRequest: OnDevRequest): void;
   /** Answers such a request. */

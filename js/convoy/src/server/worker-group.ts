@@ -145,7 +145,6 @@ export class WorkerGroup {
     void exitOf(slot.ready).then((reason) => {
       if (this.#state !== 'active') return;
       this.#log(`a worker ended, and another takes its place. ${reason}`);
-      this.#engine.workerRestarted();
       slot.failures = performance.now() - startedAt < STABLE_AFTER_MS ? slot.failures + 1 : 0;
       const pauseMs = slot.failures < 3 ? 0 : Math.min(10 * 2 ** slot.failures, MAX_BACKOFF_MS);
       slot.ready = this.#spare ?? this.#open(pauseMs);
