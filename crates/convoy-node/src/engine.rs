@@ -222,7 +222,7 @@ impl NativeEngine {
     /// Describes the live queries, as JSON.
     #[napi(catch_unwind)]
     pub fn live_overview(&self) -> Result<String> {
-        self.shared.engine.live_overview().map_err(|failure| rejection(&failure))
+        self.shared.engine.live_overview(None).map_err(|failure| rejection(&failure))
     }
 
     /// Passes a request of another HTTP server; `head` is JSON, `body` is `whole`, `pushed`

@@ -337,9 +337,9 @@ impl Engine {
         self.static_files.as_deref()
     }
 
-    /// Describes the live queries, as JSON.
-    pub fn live_overview(&self) -> Result<String, Failure> {
-        serde_json::to_string(&self.live.overview(None)).map_err(|error| Failure::internal("_live", &error))
+    /// Describes the live queries, as JSON: all, or those of one function with their last runs.
+    pub fn live_overview(&self, function: Option<&str>) -> Result<String, Failure> {
+        serde_json::to_string(&self.live.overview(function)).map_err(|error| Failure::internal("_live", &error))
     }
 
     /// The tasks that end before the engine has closed.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::cause::{CauseKind, Effect, Hit, HitRead, RunCause};
 use crate::change::ChangeSource;
+use crate::key::KeyValue;
 use crate::op::{Filter, Order, Scan};
 use crate::schema::{BY_CREATION, FieldPath, Schema, Table};
 
@@ -112,15 +113,19 @@ fn narrower(scan: &Scan) -> Option<Advice> {
     let index = scan.index();
     let (used, rest) = index.fields.split_at(scan.eq.len());
     let conditions = scan.filter.as_ref().map_or(&[][..], all_of);
-    let mut eq: Vec<&FieldPath> = used.iter().map(|field| &field.path).collect();
+    let mut equal: Vec<(&FieldPath, &KeyValue)> = used.iter().map(|field| &field.path).zip(&scan.eq).collect();
     for condition in conditions {
-        if let Filter::Equal(path @ FieldPath::Stored(_), _) = condition
-            && !eq.contains(&path)
+        if let Filter::Equal(path @ FieldPath::Stored(_), value) = condition
+            && equal.iter().all(|(other, _)| *other != path)
         {
-            eq.push(path);
+            equal.push((path, value));
         }
     }
-    let added = eq.len() - used.len();
+    equal.sort_by_key(|(_, value)| rank(value));
+    let values = equal.iter().map(|(_, value)| *value);
+    let adds = tracked(values) > tracked(scan.eq.iter());
+    let is_ordered = equal.iter().all(|(_, value)| rank(value) == 0);
+    let eq: Vec<&FieldPath> = equal.into_iter().map(|(path, _)| path).collect();
     // The fields that the documents are in the order of, after those with one value.
     let has_bounds = scan.lower.is_some() || scan.upper.is_some();
     let sorts = scan.by.is_some() && scan.limit.is_some() && !has_bounds;
@@ -132,8 +137,8 @@ fn narrower(scan: &Scan) -> Option<Advice> {
     };
     let order: Vec<&FieldPath> = order.into_iter().filter(|path| !eq.contains(path)).collect();
     let bounded = bounded_field(scan, conditions, order.first().copied());
-    let narrows = bounded.as_ref().is_some_and(|field| is_new_bound(scan, field));
-    if added == 0 && !narrows && !sorts {
+    let narrows = is_ordered && bounded.as_ref().is_some_and(|field| is_new_bound(scan, field));
+    if !adds && !narrows && !sorts {
         return None;
     }
     let mut fields = eq.clone();
@@ -152,7 +157,7 @@ fn narrower(scan: &Scan) -> Option<Advice> {
         0 => "",
         _ => " Keep its other conditions in `filter`.",
     };
-    let reason = match (added > 0 || narrows, sorts) {
+    let reason = match (adds || narrows, sorts) {
         (true, _) => "only a filter leaves out documents that it has read",
         (false, _) => "it sorts all of them to take the first",
     };
@@ -162,6 +167,29 @@ fn narrower(scan: &Scan) -> Option<Advice> {
     };
     let text = format!("It reads {what}: {reason}.{keeps}");
     Some(Advice { text, schema, query: Some(query) })
+}
+
+/// The place of an equal value in an index. The tracked range ends after the first number, because
+/// it covers all numbers that round to the same one, and before a value of several types.
+fn rank(value: &KeyValue) -> u8 {
+    match value {
+        KeyValue::Null | KeyValue::Text(_) | KeyValue::Boolean(_) | KeyValue::Time(_) | KeyValue::Id(_) => 0,
+        KeyValue::Number(_) => 1,
+        KeyValue::Json(_) => 2,
+    }
+}
+
+/// How many of these equal values the tracked range has.
+fn tracked<'a>(values: impl Iterator<Item = &'a KeyValue>) -> usize {
+    let mut count = 0;
+    for value in values {
+        match rank(value) {
+            0 => count += 1,
+            1 => return count + 1,
+            _ => return count,
+        }
+    }
+    count
 }
 
 /// The conditions that must all hold.
@@ -272,4 +300,111 @@ fn steps(scan: &Scan, index: &str, (eq, bounded): (&[&FieldPath], Option<&Compar
 fn variable(path: &FieldPath) -> String {
     let dotted = path.dotted();
     dotted.rsplit('.').next().unwrap_or(&dotted).trim_start_matches('_').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::op::Op;
+
+    fn schema() -> Schema {
+        let schema = r#"{"tables":[{"name":"m","physicalName":"m","managed":true,"indexes":[
+            {"name":"by_c","unique":false,"fields":[{"path":"c","kind":"text"},{"path":"n","kind":"number"}]}]}]}"#;
+        Schema::parse(serde_json::from_str(schema).expect("a description")).expect("a schema")
+    }
+
+    /// The schema line and the steps that are advised for a scan.
+    fn advised(scan: &str) -> Option<(Option<String>, String)> {
+        let ops = format!(r#"[{{"op":"scan","table":"m",{scan}}}]"#);
+        let mut ops = Op::parse_batch(&ops, &schema()).expect("the protocol is kept");
+        let Ok(Op::Scan(scan)) = ops.remove(0) else { panic!("a scan") };
+        narrower(&scan).map(|advice| (advice.schema, advice.query.expect("steps")))
+    }
+
+    fn pair(schema: &str, query: &str) -> Option<(Option<String>, String)> {
+        Some(((!schema.is_empty()).then(|| schema.to_owned()), query.to_owned()))
+    }
+
+    #[test]
+    fn equal_conditions_of_a_filter_become_an_index() {
+        assert_eq!(
+            advised(r#""order":"desc","limit":5,"filter":{"is":"eq","field":"author","value":"ann"}"#),
+            pair(
+                ".index('by_author', ['author'])",
+                ".withIndex('by_author', (q) => q.eq('author', author)).order('desc')"
+            )
+        );
+        assert_eq!(
+            advised(
+                r#""index":"by_c","eq":["a"],"filter":{"is":"and","of":[
+                    {"is":"eq","field":"place.city","value":"Ulm"},{"is":"gte","field":"n","value":3}]}"#
+            ),
+            pair(
+                ".index('by_c_and_place_city_and_n', ['c', 'place.city', 'n'])",
+                ".withIndex('by_c_and_place_city_and_n', (q) => q.eq('c', c).eq('place.city', city).gte('n', n))"
+            )
+        );
+    }
+
+    #[test]
+    fn an_index_that_exists_is_used() {
+        assert_eq!(
+            advised(r#""index":"by_c","eq":["a"],"filter":{"is":"gt","field":"n","value":3}"#),
+            pair("", ".withIndex('by_c', (q) => q.eq('c', c).gt('n', n))")
+        );
+        let recent = r#""filter":{"is":"gte","field":"_creationTime","value":3}"#;
+        assert_eq!(
+            advised(recent),
+            pair("", ".withIndex('by_creation_time', (q) => q.gte('_creationTime', creationTime))")
+        );
+    }
+
+    #[test]
+    fn an_order_with_a_limit_becomes_the_order_of_an_index() {
+        assert_eq!(
+            advised(r#""order":"desc","limit":3,"by":{"field":"score","kind":"number"}"#),
+            pair(".index('by_score', ['score'])", ".withIndex('by_score').order('desc')")
+        );
+        let all = r#""order":"desc","by":{"field":"score","kind":"number"}"#;
+        assert_eq!(advised(all), None, "all documents are read in any order");
+    }
+
+    #[test]
+    fn numbers_come_last_because_the_tracked_range_ends_with_the_first() {
+        let both = r#""filter":{"is":"and","of":[
+            {"is":"eq","field":"level","value":3},{"is":"eq","field":"team","value":"red"}]}"#;
+        assert_eq!(
+            advised(both),
+            pair(
+                ".index('by_team_and_level', ['team', 'level'])",
+                ".withIndex('by_team_and_level', (q) => q.eq('team', team).eq('level', level))"
+            )
+        );
+        let after_number = r#""index":"by_c","eq":["a",1],"filter":{"is":"eq","field":"level","value":3}"#;
+        assert_eq!(advised(after_number), None);
+    }
+
+    #[test]
+    fn conditions_without_a_range_give_no_index() {
+        for filter in [
+            r#"{"is":"in","field":"author","values":["a","b"]}"#,
+            r#"{"is":"not","of":{"is":"eq","field":"author","value":"a"}}"#,
+            r#"{"is":"gt","field":"likes","value":3}"#,
+        ] {
+            assert_eq!(advised(&format!(r#""filter":{filter}"#)), None, "{filter}");
+        }
+    }
+
+    #[test]
+    fn polled_tables_and_unknown_reads_have_advice_of_their_own() {
+        let hit =
+            |by, read| RunCause::Change(Box::new(Hit { commit: 1, by, table: Arc::from("m"), document: None, read }));
+        let text = |cause| advise(&cause, &schema()).expect("advice").text;
+        assert!(text(hit(ChangeSource::Outside, HitRead::Everything)).contains("tables: ["));
+        assert!(text(hit(ChangeSource::Outside, HitRead::Table)).contains("ctx.db.query('m')"));
+        assert!(text(hit(ChangeSource::Poll, HitRead::Table)).contains("convoy check"));
+        assert_eq!(advise(&RunCause::Event(CauseKind::Reload), &schema()), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! Acceptance 4: Postgres as the test oracle of live queries. Random tables, queries and
 //! writes, clients that reconnect and servers that restart: at every barrier all answers
-//! equal those of plain SQL.
+//! equal those of plain SQL, and every run has a cause that plain SQL confirms.
 
+mod causes;
 mod random_query;
 mod shape;
 mod writes;
@@ -11,6 +12,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
+use self::causes::Causes;
 use self::random_query::{Expected, RandomQuery};
 use self::shape::Table;
 use crate::barrier::Barrier;
@@ -38,8 +40,13 @@ async fn control_cutting_a_range_too_early_is_detected() {
     assert!(compare(1, 60, json!(["cutTooEarly"])).await.is_some(), "the failpoint was not detected");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn control_naming_another_change_as_the_cause_is_detected() {
+    assert!(compare(1, 60, json!(["misattributeRuns"])).await.is_some(), "the failpoint was not detected");
+}
+
 /// Starts the server several times, each with batches of writes and a barrier after each
-/// batch. Returns the first wrong answer.
+/// batch. Returns the first wrong answer or cause.
 async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<String> {
     let mut random = seeded();
     let db = TestDb::new().await;
@@ -52,16 +59,20 @@ async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<Str
         writes::write_externally(&mut oracle.psql, &tables, &known, &mut random).await;
     }
     let random_queries = oracle.random_queries(&tables, &mut random).await;
-    let (mut closed, mut barriers) = (Vec::new(), 0);
+    let (mut closed, mut barriers, mut attributed) = (Vec::new(), 0, 0);
     for _ in 0..starts {
         let app = serve(&db, &tables, failpoints.clone()).await;
         let mut watchers = Watchers::open(&app, &random_queries, closed).await;
         let mut barrier = Barrier::of(&[&app]).await;
+        barrier.wait_for_log(&mut oracle.psql).await;
+        let mut causes = Causes::of(&mut oracle.psql, &tables).await;
         for _ in 0..batches {
-            oracle.write(&app, &tables, &mut random).await;
+            let single = oracle.write(&app, &tables, &mut random).await;
             watchers.resubscribe(&app, &random_queries, &mut random).await;
             barrier.wait_for_log(&mut oracle.psql).await;
             watchers.compare(&random_queries, &mut oracle).await;
+            let checked = causes.check(&app, &random_queries, &mut oracle.psql, single).await;
+            oracle.wrong = oracle.wrong.take().or(checked.err());
             barriers += 1;
             if oracle.wrong.is_some() {
                 break;
@@ -69,12 +80,13 @@ async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<Str
         }
         app.engine.close().await;
         closed = watchers.stop().await;
+        attributed += causes.attributed;
         if oracle.wrong.is_some() {
             break;
         }
     }
     report(&format!(
-        "{} answers of {} live queries equal plain SQL, {} does not; {barriers} barriers",
+        "{} answers of {} live queries equal plain SQL, {} does not; {attributed} runs have a cause; {barriers} barriers",
         oracle.right,
         random_queries.len(),
         usize::from(oracle.wrong.is_some())
@@ -230,12 +242,13 @@ impl Oracle {
     }
 
     /// A single write, so that no other covers a missed change; or pairs of concurrent
-    /// mutations, and then external statements.
-    async fn write(&mut self, app: &App, tables: &[Table], random: &mut StdRng) {
+    /// mutations, and then external statements. Returns whether it is a single write.
+    async fn write(&mut self, app: &App, tables: &[Table], random: &mut StdRng) -> bool {
         let known = self.known(tables).await;
         let (mut one, mut other) = (app.client().connect().await, app.client().connect().await);
         if random.random_bool(0.7) {
-            return writes::mutate(&mut one, 1, tables, &known, random).await;
+            writes::mutate(&mut one, 1, tables, &known, random).await;
+            return true;
         }
         let (mut first, mut second) = (split(random), split(random));
         for _ in 0..random.random_range(1..=4) {
@@ -247,6 +260,7 @@ impl Oracle {
         for _ in 0..random.random_range(0..=2) {
             writes::write_externally(&mut self.psql, tables, &known, random).await;
         }
+        false
     }
 
     async fn compare<H: StreamState>(&mut self, watcher: &Reader<H>, query: u64, random_query: &RandomQuery) {
