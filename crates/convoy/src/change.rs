@@ -31,6 +31,8 @@ pub enum ChangeKind {
         old: Option<RowKeys>,
         /// Its index values after; none for a delete.
         new: Option<RowKeys>,
+        /// The top-level fields that were set or removed, for developers; none if they are unknown.
+        fields: Option<Arc<[String]>>,
     },
     /// Many rows at once, or a TRUNCATE.
     Whole,

@@ -62,7 +62,9 @@ impl Executor {
             let id = row.uuid(0)?;
             let old = row_keys(id, row.micros(4)?, row.json(5)?)?;
             let new = row_keys(id, row.micros(1)?, row.json(3)?)?;
-            self.changed(table, id, Some(old), Some(new));
+            let edit = edits.iter().find(|(of, _)| *of == id);
+            let fields = edit.and_then(|(_, edit)| edit.fields());
+            self.changed(table, (id, fields), Some(old), Some(new));
             self.wrote(row.text(6)?);
             let row = Arc::new(row);
             self.tx_cache.insert(table, id, Some(row.clone()));
@@ -106,7 +108,7 @@ impl Executor {
         for row in access.run(document::delete(table, self.node, &ids)).await? {
             let id = row.uuid(0)?;
             let old = row_keys(id, row.micros(1)?, row.json(2)?)?;
-            self.changed(table, id, Some(old), None);
+            self.changed(table, (id, None), Some(old), None);
             self.wrote(row.text(3)?);
             gone.insert(id);
         }
@@ -124,7 +126,7 @@ impl Executor {
         for row in rows {
             let id = row.uuid(0)?;
             let new = row_keys(id, row.micros(1)?, row.json(2)?)?;
-            self.changed(table, id, None, Some(new));
+            self.changed(table, (id, None), None, Some(new));
             self.tx_cache.remove(table, id);
             self.wrote(row.text(3)?);
         }
@@ -137,8 +139,15 @@ impl Executor {
         }
     }
 
-    fn changed(&mut self, table: &Table, id: Uuid, old: Option<RowKeys>, new: Option<RowKeys>) {
-        self.written.changes.push(Change { table: table.key.clone(), kind: ChangeKind::Row { id, old, new } });
+    fn changed(
+        &mut self,
+        table: &Table,
+        (id, fields): (Uuid, Option<Vec<String>>),
+        old: Option<RowKeys>,
+        new: Option<RowKeys>,
+    ) {
+        let kind = ChangeKind::Row { id, old, new, fields: fields.map(Arc::from) };
+        self.written.changes.push(Change { table: table.key.clone(), kind });
     }
 }
 

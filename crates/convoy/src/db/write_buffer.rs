@@ -44,6 +44,8 @@ struct BufferedDocument {
     content: Option<Content>,
     /// It has a buffered write.
     changed: bool,
+    /// The top-level fields that its writes set or removed; `None` if these can be any.
+    fields: Option<Vec<String>>,
 }
 
 enum UndoEntry {
@@ -92,7 +94,13 @@ impl WriteBuffer {
     /// that exist.
     pub(crate) fn load(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
         for id in ids {
-            let absent = BufferedDocument { table: table.clone(), stored: None, content: None, changed: false };
+            let absent = BufferedDocument {
+                table: table.clone(),
+                stored: None,
+                content: None,
+                changed: false,
+                fields: Some(Vec::new()),
+            };
             self.documents.insert((table.key.clone(), *id), absent);
         }
         for row in rows {
@@ -100,7 +108,8 @@ impl WriteBuffer {
             let version = Arc::from(row.text(3)?);
             let content = Content::of(Arc::new(row))?;
             let stored = Some((version, content.clone()));
-            let buffered = BufferedDocument { table: table.clone(), stored, content: Some(content), changed: false };
+            let (content, fields) = (Some(content), Some(Vec::new()));
+            let buffered = BufferedDocument { table: table.clone(), stored, content, changed: false, fields };
             self.documents.insert((table.key.clone(), id), buffered);
         }
         Ok(())
@@ -162,7 +171,14 @@ impl WriteBuffer {
             };
             Ok(Some(content.with(data)))
         })?;
-        Ok(self.documents.get(&(table.key.clone(), id)).and_then(|document| document.content.clone()))
+        let Some(document) = self.documents.get_mut(&(table.key.clone(), id)) else { return Ok(None) };
+        if let Some(fields) = &mut document.fields {
+            match edit.fields() {
+                Some(written) => fields.extend(written),
+                None => document.fields = None,
+            }
+        }
+        Ok(document.content.clone())
     }
 
     /// Changes a document, and returns its content before; `None` if it does not exist.
@@ -237,7 +253,8 @@ impl WriteBuffer {
                     let old_keys =
                         keys.and_then(|keys| keys.to_json()).map_err(|error| DbError::Row(error.to_string()))?;
                     let (table, version) = (document.table.clone(), version.clone());
-                    write_set.writes.push(Write { table, id: *id, version, data, old_keys });
+                    let fields = document.fields.take().map(Arc::from);
+                    write_set.writes.push(Write { table, id: *id, version, data, old_keys, fields });
                 }
                 stored => {
                     let version = stored.as_ref().map(|(version, _)| version.clone());

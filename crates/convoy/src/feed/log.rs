@@ -315,5 +315,5 @@ fn kind(row: &Row) -> Result<ChangeKind, DbError> {
         }
     };
     let (old, new) = (keys(5)?, keys(7)?);
-    Ok(if old.is_none() && new.is_none() { ChangeKind::Whole } else { ChangeKind::Row { id, old, new } })
+    Ok(if old.is_none() && new.is_none() { ChangeKind::Whole } else { ChangeKind::Row { id, old, new, fields: None } })
 }

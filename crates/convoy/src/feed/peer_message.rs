@@ -115,7 +115,7 @@ fn encode_change(change: &Change) -> Result<Box<RawValue>, serde_json::Error> {
     };
     match &change.kind {
         ChangeKind::Whole => serde_json::value::to_raw_value(&[&*change.table]),
-        ChangeKind::Row { id, old, new } => {
+        ChangeKind::Row { id, old, new, .. } => {
             serde_json::value::to_raw_value(&WireRow(Cow::Borrowed(&*change.table), *id, keys(old)?, keys(new)?))
         }
     }
@@ -132,7 +132,7 @@ fn decode_change(json: &RawValue) -> Option<Change> {
             Some(Some(RowKeys { id, created, fields: KeyFields::parse(fields.get()).ok()? }))
         }
     };
-    Some(Change { table: table.into(), kind: ChangeKind::Row { id, old: keys(old)?, new: keys(new)? } })
+    Some(Change { table: table.into(), kind: ChangeKind::Row { id, old: keys(old)?, new: keys(new)?, fields: None } })
 }
 
 #[cfg(test)]
@@ -155,7 +155,11 @@ mod tests {
         (any::<String>(), any::<u128>(), keys(), keys(), any::<bool>()).prop_map(|(table, id, old, new, whole)| {
             let id = Uuid::from_u128(id);
             let keys = |keys: Option<(Time, KeyFields)>| keys.map(|(created, fields)| RowKeys { id, created, fields });
-            let kind = if whole { ChangeKind::Whole } else { ChangeKind::Row { id, old: keys(old), new: keys(new) } };
+            let kind = if whole {
+                ChangeKind::Whole
+            } else {
+                ChangeKind::Row { id, old: keys(old), new: keys(new), fields: None }
+            };
             Change { table: table.into(), kind }
         })
     }
@@ -171,7 +175,7 @@ mod tests {
         };
         match &change.kind {
             ChangeKind::Whole => format!("{:?}", change.table),
-            ChangeKind::Row { id, old, new } => format!("{:?} {id} {:?} {:?}", change.table, keys(old), keys(new)),
+            ChangeKind::Row { id, old, new, .. } => format!("{:?} {id} {:?} {:?}", change.table, keys(old), keys(new)),
         }
     }
 
@@ -204,7 +208,8 @@ mod tests {
             created: Time::of_postgres(1),
             fields: KeyFields::parse(&json).expect("an object"),
         });
-        let large = Change { table: "t".into(), kind: ChangeKind::Row { id: Uuid::nil(), old: None, new } };
+        let large =
+            Change { table: "t".into(), kind: ChangeKind::Row { id: Uuid::nil(), old: None, new, fields: None } };
         assert!(encode_changes([&large].into_iter(), 8).is_none());
         let small = Change { table: "t".into(), kind: ChangeKind::Whole };
         assert!(encode_changes(std::iter::repeat_n(&small, 100_000), 8).is_none());

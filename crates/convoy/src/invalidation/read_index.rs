@@ -105,7 +105,7 @@ impl ReadIndex {
             queries.iter().copied().for_each(&mut hit);
         }
         match &change.kind {
-            ChangeKind::Row { id, old, new } => {
+            ChangeKind::Row { id, old, new, .. } => {
                 if let Some(queries) = self.points.get(&(change.table.clone(), *id)) {
                     queries.iter().copied().for_each(&mut hit);
                 }
@@ -151,7 +151,7 @@ pub(super) fn touches(reads: &ReadSet, change: &Change) -> bool {
         ChangeKind::Whole => {
             reads.points.iter().any(|(table, _)| *table == change.table) || reads.ranges.iter().any(|r| in_table(&r))
         }
-        ChangeKind::Row { id, old, new } => {
+        ChangeKind::Row { id, old, new, .. } => {
             let in_range = |row: &RowKeys| reads.ranges.iter().filter(in_table).any(|range| range.has(row));
             reads.points.contains(&(change.table.clone(), *id))
                 || old.as_ref().is_some_and(in_range)
@@ -230,7 +230,7 @@ mod tests {
             let kind = if whole {
                 ChangeKind::Whole
             } else {
-                ChangeKind::Row { id: Uuid::from_u128(id), old: keys(old), new: keys(new) }
+                ChangeKind::Row { id: Uuid::from_u128(id), old: keys(old), new: keys(new), fields: None }
             };
             let change = Change { table: "m".into(), kind };
             let mut hits = HashSet::new();

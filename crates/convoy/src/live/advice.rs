@@ -17,17 +17,22 @@ use crate::schema::{BY_CREATION, FieldPath, Schema, Table};
 pub(crate) struct Advice {
     /// Why the runs are made, and what to do.
     pub text: String,
+    /// The table in the schema.
+    pub table: String,
     /// The line to add to the table in the schema, such as `.index('by_author', ['author'])`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
+    /// The fields to move to a table of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
     /// The steps of the query, such as `.withIndex('by_author', (q) => q.eq('author', author))`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
 }
 
 impl Advice {
-    fn text(text: String) -> Advice {
-        Advice { text, schema: None, query: None }
+    fn text(table: &str, text: String) -> Advice {
+        Advice { text, table: table.to_owned(), schema: None, fields: Vec::new(), query: None }
     }
 }
 
@@ -41,27 +46,37 @@ pub(crate) fn advise(cause: &RunCause, schema: &Schema) -> Option<Advice> {
     }
     Some(match &hit.read {
         HitRead::Everything => Advice::text(
+            name,
             "The tables that its `raw` reads are unknown, so it runs after every write to any table. Name them: \
              `raw(…, { tables: ['…'] })`."
                 .to_owned(),
         ),
-        HitRead::Table => Advice::text(format!(
-            "Its `raw` reads `{name}`, and which rows is unknown, so it runs after every write to the table. \
+        HitRead::Table => Advice::text(
+            name,
+            format!(
+                "Its `raw` reads `{name}`, and which rows is unknown, so it runs after every write to the table. \
              `ctx.db.query('{name}').withIndex(…)` depends on a range of an index only."
-        )),
+            ),
+        ),
         HitRead::Point => left_out(hit, name),
         HitRead::Range { scan, effect, cut } => match narrower(scan) {
             Some(advice) => advice,
             None if *effect == Effect::InPlace => left_out(hit, name),
-            None if scan.eq.is_empty() && !cut => Advice::text(format!(
-                "It reads all of `{name}`, without a condition that the database knows. Put the condition that the \
+            None if scan.eq.is_empty() && !cut => Advice::text(
+                name,
+                format!(
+                    "It reads all of `{name}`, without a condition that the database knows. Put the condition that the \
                  function checks into `withIndex`, or read fewer documents with `take(n)`."
-            )),
-            None => Advice::text(format!(
-                "It reads more of `{name}` by `{}` than its answer shows. A further field in the index and in \
+                ),
+            ),
+            None => Advice::text(
+                name,
+                format!(
+                    "It reads more of `{name}` by `{}` than its answer shows. A further field in the index and in \
                  `withIndex`, a bound, or `take(n)` narrows that.",
-                scan.index().name
-            )),
+                    scan.index().name
+                ),
+            ),
         },
     })
 }
@@ -69,19 +84,19 @@ pub(crate) fn advise(cause: &RunCause, schema: &Schema) -> Option<Advice> {
 /// Advice for a table that counts as changed at intervals.
 fn polled(table: Option<&Table>, name: &str) -> Advice {
     match table {
-        Some(table) if !table.managed => Advice {
-            text: format!(
+        Some(table) if !table.managed => Advice::text(
+            name,
+            format!(
                 "Writes to `{name}` by other programs are not reported, so it counts as changed at intervals. Without \
                  `.unmanaged()` Convoy adds its triggers, and the query runs only after writes."
             ),
-            schema: None,
-            query: None,
-        },
-        Some(_) => Advice::text(format!(
+        ),
+        Some(_) => Advice::text(name, format!(
             "`{name}` lacks the triggers that report writes, so it counts as changed at intervals; `convoy check` says \
              what is missing."
         )),
         None => Advice::text(
+            name,
             "It reads by `raw` from a table that is not in the schema, which counts as changed at intervals. A table in \
              the schema has triggers that report writes."
                 .to_owned(),
@@ -92,13 +107,22 @@ fn polled(table: Option<&Table>, name: &str) -> Advice {
 /// Advice for a document of which only fields have changed that the answer does not show.
 fn left_out(hit: &Hit, name: &str) -> Advice {
     let writer = match &hit.by {
-        ChangeSource::Function(function) => format!("`{function}` writes"),
-        _ => "Another program writes".to_owned(),
+        ChangeSource::Function(function) => format!("`{function}`"),
+        _ => "Another program".to_owned(),
     };
-    Advice::text(format!(
-        "{writer} fields of documents of `{name}` that the answer does not show; a read depends on the whole document. \
-         Move these fields to a table of their own, which this query does not read."
-    ))
+    let mut fields: Vec<String> = hit.fields.iter().flat_map(|fields| fields.iter()).cloned().collect();
+    fields.sort();
+    fields.dedup();
+    let (written, moved) = match fields.as_slice() {
+        [] => ("fields".to_owned(), "these fields"),
+        [field] => (format!("the field `{field}`"), "it"),
+        several => (format!("the fields `{}`", several.join("`, `")), "them"),
+    };
+    let text = format!(
+        "{writer} writes {written} of documents of `{name}`, which the answer does not show. A read depends on the whole \
+         document: move {moved} to a table of its own, which this query does not read."
+    );
+    Advice { fields, ..Advice::text(name, text) }
 }
 
 /// A condition of a range: a field, its comparisons in `withIndex`.
@@ -166,7 +190,7 @@ fn narrower(scan: &Scan) -> Option<Advice> {
         false => format!("more of `{table}` by `{}` than it needs", index.name),
     };
     let text = format!("It reads {what}: {reason}.{keeps}");
-    Some(Advice { text, schema, query: Some(query) })
+    Some(Advice { text, table: table.clone(), schema, fields: Vec::new(), query: Some(query) })
 }
 
 /// The place of an equal value in an index. The tracked range ends after the first number, because
@@ -399,8 +423,9 @@ mod tests {
 
     #[test]
     fn polled_tables_and_unknown_reads_have_advice_of_their_own() {
-        let hit =
-            |by, read| RunCause::Change(Box::new(Hit { commit: 1, by, table: Arc::from("m"), document: None, read }));
+        let hit = |by, read| {
+            RunCause::Change(Box::new(Hit { commit: 1, by, table: Arc::from("m"), document: None, fields: None, read }))
+        };
         let text = |cause| advise(&cause, &schema()).expect("advice").text;
         assert!(text(hit(ChangeSource::Outside, HitRead::Everything)).contains("tables: ["));
         assert!(text(hit(ChangeSource::Outside, HitRead::Table)).contains("ctx.db.query('m')"));

@@ -97,6 +97,8 @@ pub(crate) struct Hit {
     pub table: Arc<str>,
     /// The document; `None` if the whole table counts as changed.
     pub document: Option<Uuid>,
+    /// The fields that were written; `None` if they are unknown.
+    pub fields: Option<Arc<[String]>>,
     /// The read.
     pub read: HitRead,
 }
@@ -197,9 +199,9 @@ impl PendingCause {
 fn of_change(sequence: Sequence, commit: &Commit, change: Option<&Change>, reads: &ReadSet) -> RunCause {
     let Some(change) = change else { return RunCause::Event(CauseKind::Recovery) };
     let Some(read) = read_hit(reads, change) else { return RunCause::Event(CauseKind::Unknown) };
-    let document = match &change.kind {
-        ChangeKind::Row { id, .. } => Some(*id),
-        ChangeKind::Whole => None,
+    let (document, fields) = match &change.kind {
+        ChangeKind::Row { id, fields, .. } => (Some(*id), fields.clone()),
+        ChangeKind::Whole => (None, None),
     };
     RunCause::Change(Box::new(Hit {
         commit: sequence,
@@ -207,6 +209,7 @@ fn of_change(sequence: Sequence, commit: &Commit, change: Option<&Change>, reads
         origin: commit.origin,
         table: change.table.clone(),
         document,
+        fields,
         read,
     }))
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -115,6 +116,20 @@ pub(crate) struct Raw {
     /// It must not write, although its transaction may: a query that was called by a
     /// mutation sent it.
     pub read_only: bool,
+}
+
+impl Edit {
+    /// The top-level fields that it sets or removes; `None` if these can be any.
+    pub(crate) fn fields(&self) -> Option<Vec<String>> {
+        match self {
+            Edit::Patch { set, unset } => {
+                let set: BTreeMap<String, IgnoredAny> = serde_json::from_str(set.get()).ok()?;
+                Some(set.into_keys().chain(unset.iter().cloned()).collect())
+            }
+            Edit::Increment { path, .. } => Some(path.first().into_iter().cloned().collect()),
+            Edit::Replace { .. } => None,
+        }
+    }
 }
 
 impl Raw {

@@ -19,6 +19,8 @@ pub(crate) struct Write {
     pub data: Option<String>,
     /// The indexed values that were read, a JSON object.
     pub old_keys: String,
+    /// The top-level fields that were set or removed; `None` if these can be any.
+    pub fields: Option<Arc<[String]>>,
 }
 
 /// The documents that an optimistic mutation has read, and its writes.

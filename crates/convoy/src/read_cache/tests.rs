@@ -44,7 +44,7 @@ fn document(version: u32) -> String {
 }
 
 fn change(id: u8) -> Changes {
-    let kind = ChangeKind::Row { id: Uuid::from_u128(id.into()), old: None, new: None };
+    let kind = ChangeKind::Row { id: Uuid::from_u128(id.into()), old: None, new: None, fields: None };
     Changes::Some([Change { table: "t".into(), kind }].into())
 }
 

@@ -201,6 +201,7 @@ fn optimistic_commits() {
         version: "7".into(),
         data: data.map(str::to_owned),
         old_keys: "{}".into(),
+        fields: None,
     };
     insta::assert_snapshot!("optimistic_get", optimistic::get(&table, &[Uuid::nil()]).text());
     let one = WriteSet { writes: vec![write(Uuid::nil(), Some("{}"))], ..WriteSet::default() };

@@ -10,6 +10,7 @@ import { runMigrate } from './commands/migrate.js';
 import { type OpenApiFlags, runOpenApi } from './commands/openapi.js';
 import { runRun } from './commands/run.js';
 import { runStart } from './commands/start.js';
+import { runWhy, type WhyFlags } from './commands/why.js';
 import { defineDataCommands } from './data-commands.js';
 import type { BuildFlags, DevFlags, MigrateFlags, ProjectFlags, RunFlags, StartFlags } from './options.js';
 import type { Terminal } from './terminal.js';
@@ -118,6 +119,21 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .option(...build)
     .option('--json', 'print { "ok": true, "data": … } or { "ok": false, "error": … }')
     .action((name: string, input: string | undefined, flags: RunFlags) => runRun(name, input, flags));
+
+  withProjectFlags(program.command('why'))
+    .summary('say why live queries ran, and what would avoid wasted runs')
+    .description(
+      'Asks the running server of convoy dev why the live queries of a function ran: which commit, document and read, ' +
+        'and how many runs gave the answer that there was before. Says which index or read would avoid these.',
+    )
+    .argument('[query]', 'the function, such as messages.list; without one, the wasted runs of all functions')
+    .argument('[json]', 'only its live query with this input, such as \'{"room":"lobby"}\'')
+    .option('--url <url>', 'the base URL of the API, such as http://127.0.0.1:3000/api')
+    .option('--port <port>', 'the port of the server on this machine (PORT, or 3000)')
+    .option('--json', 'print the result as JSON, and everything else to standard error')
+    .action((query: string | undefined, input: string | undefined, flags: WhyFlags) =>
+      runWhy(query, input, flags, terminal),
+    );
 
   withProjectFlags(program.command('openapi'))
     .summary('print the OpenAPI document of the public functions')

@@ -157,7 +157,9 @@ impl Optimistic<'_> {
                 let table = places.get(place as usize).ok_or_else(|| DbError::Row("a place of no table".into()))?;
                 let id = row.uuid(1)?;
                 let (new, old) = (keys(row, id, 2)?, keys(row, id, 4)?);
-                changes.push(Change { table: table.key.clone(), kind: ChangeKind::Row { id, old, new } });
+                let write = write_set.writes.iter().find(|write| write.id == id && write.table.key == table.key);
+                let fields = write.and_then(|write| write.fields.clone());
+                changes.push(Change { table: table.key.clone(), kind: ChangeKind::Row { id, old, new, fields } });
             }
         }
         Ok(changes)

@@ -20,7 +20,7 @@ fn new_keys_only(changes: &Changes) -> Changes {
     let Changes::Some(changes) = changes else { return changes.clone() };
     let strip = |change: &Change| match &change.kind {
         ChangeKind::Row { id, new: Some(new), .. } => {
-            let kind = ChangeKind::Row { id: *id, old: None, new: Some(new.clone()) };
+            let kind = ChangeKind::Row { id: *id, old: None, new: Some(new.clone()), fields: None };
             Change { table: change.table.clone(), kind }
         }
         ChangeKind::Row { new: None, .. } | ChangeKind::Whole => change.clone(),

@@ -2,12 +2,14 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { afterEach, expect, it } from 'vitest';
+import type { LiveOverview } from '../live/overview.js';
 import { createTerminal } from '../terminal.js';
-import { describeLive, type LiveOverview, showLiveQueries } from './live-list.js';
+import { describeLive, showLiveQueries } from './live-list.js';
 
 const overview: LiveOverview = {
   sessions: 2,
   differing: ['odd.one'],
+  functions: [],
   queries: [
     {
       function: 'messages.list',
@@ -15,6 +17,7 @@ const overview: LiveOverview = {
       reads: ['messages: by_room where room = "hall", within bounds'],
       subscribers: 2,
       runs: 1,
+      causes: { commit: { runs: 1, equal: 0 } },
       state: 'idle',
       sharedBy: ['@@plain', 'role'],
       lastCause: 'messages:1 entered by_room where room = "hall", written by messages.send',
@@ -25,6 +28,7 @@ const overview: LiveOverview = {
       reads: [],
       subscribers: 1,
       runs: 3,
+      causes: { subscribed: { runs: 3, equal: 0 } },
       state: 'running',
       sharedBy: null,
       lastCause: null,

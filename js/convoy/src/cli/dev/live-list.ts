@@ -1,34 +1,12 @@
 /** Prints the live queries in the terminal of `convoy dev`. */
 import { count } from '../count.js';
+import { fetchOverview, type LiveOverview, type LiveQueryOverview } from '../live/overview.js';
 import type { Terminal } from '../terminal.js';
-
-/** One live query, as the server describes it. */
-export interface LiveQueryOverview {
-  readonly function: string;
-  readonly args: unknown;
-  readonly reads: readonly string[];
-  readonly subscribers: number;
-  readonly runs: number;
-  readonly state: string;
-  /** The context keys that callers must agree in to share it; `null` where it is not shared. */
-  readonly sharedBy: readonly string[] | null;
-  readonly lastCause: string | null;
-}
-
-/** All live queries, as the server describes them. */
-export interface LiveOverview {
-  readonly sessions: number;
-  readonly differing: readonly string[];
-  readonly queries: readonly LiveQueryOverview[];
-}
 
 /** Prints the live queries of `server`, the base URL of its API. */
 export async function showLiveQueries(server: string, terminal: Terminal): Promise<void> {
   try {
-    const response = await fetch(`${server}/_live`);
-    const answer = (await response.json()) as { readonly ok: boolean; readonly data: LiveOverview };
-    if (!answer.ok) throw new Error(JSON.stringify(answer));
-    for (const line of describeLive(answer.data)) terminal.info(line);
+    for (const line of describeLive(await fetchOverview(server))) terminal.info(line);
   } catch (error) {
     terminal.fail(`The live queries cannot be listed: ${error instanceof Error ? error.message : String(error)}`);
   }

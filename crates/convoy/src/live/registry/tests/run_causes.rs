@@ -52,7 +52,7 @@ fn keys(table: &Table, id: u128, c: &str) -> RowKeys {
 fn moved(id: u128, old: Option<&str>, new: Option<&str>) -> Change {
     let table = table();
     let keys = |c: Option<&str>| c.map(|c| keys(&table, id, c));
-    let kind = ChangeKind::Row { id: uuid::Uuid::from_u128(id), old: keys(old), new: keys(new) };
+    let kind = ChangeKind::Row { id: uuid::Uuid::from_u128(id), old: keys(old), new: keys(new), fields: None };
     Change { table: table.key.clone(), kind }
 }
 
@@ -127,7 +127,7 @@ fn a_cause_names_the_document_the_range_and_the_function() {
     let read = &functions[0]["reads"][0];
     assert_eq!((&read["runs"], &read["equal"]), (&json!(2), &json!(1)));
     let advice = read["advice"]["text"].as_str().expect("advice");
-    assert!(advice.starts_with("`send` writes fields of documents of `m` that the answer does not show"), "{advice}");
+    assert!(advice.starts_with("`send` writes fields of documents of `m`, which the answer does not show"), "{advice}");
 }
 
 #[test]
