@@ -10,6 +10,7 @@ mod connection;
 mod database;
 mod events;
 mod host;
+pub mod list_append;
 mod pooler;
 mod proxy;
 mod reader;
