@@ -63,6 +63,12 @@ pub enum Failpoint {
     NoInsertBatching,
     /// Every mutation is queued, even without conflicts.
     AlwaysSerialQueue,
+    /// A group of a serial queue takes calls however late they arrive.
+    LateCallsJoin,
+    /// Transactions that write are READ COMMITTED, on direct connections.
+    ReadCommitted,
+    /// No response is stored for an idempotency key.
+    ForgetKeys,
 }
 
 /// The active failpoints of an engine, and the parts that are armed to panic.

@@ -112,7 +112,7 @@ impl PgSession {
         match (&self.setup, run_as) {
             (Some(setup), _) => self.execute(setup.begin(run_as)).await,
             (None, Some(_)) => self.execute(sql::session::begin(isolation.begin(), &[], run_as)).await,
-            (None, None) => self.execute_text(isolation.begin()).await,
+            (None, None) => self.execute_text(isolation.begin_with(&self.failpoints)).await,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DbError, Lease, Pool, RawReads, RawRows, ReadsLookup, Row};
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::{Raw, RunAs};
 use crate::sql::{self, Statement};
 
@@ -33,6 +34,16 @@ impl Isolation {
         match self {
             Isolation::Serializable => "begin isolation level serializable",
             Isolation::Snapshot => "begin isolation level repeatable read, read only",
+        }
+    }
+
+    /// The same, weaker with [`Failpoint::ReadCommitted`].
+    pub(super) fn begin_with(self, failpoints: &Failpoints) -> &'static str {
+        match self {
+            Isolation::Serializable if failpoints.has(Failpoint::ReadCommitted) => {
+                "begin isolation level read committed"
+            }
+            isolation => isolation.begin(),
         }
     }
 

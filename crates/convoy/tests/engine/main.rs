@@ -24,6 +24,7 @@ mod peers;
 mod pooler;
 mod preload;
 mod prepared_statements;
+mod queue_snapshots;
 mod rate_limits;
 mod raw_sessions;
 mod result_cache;

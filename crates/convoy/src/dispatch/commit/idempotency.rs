@@ -22,6 +22,7 @@ use crate::dispatch::program::Function;
 use crate::dispatch::scope::CallScope;
 use crate::dispatch::{Answer, overloaded};
 use crate::error::{Code, Failure};
+use crate::failpoints::Failpoint;
 use crate::postgres::{DbError, Transaction};
 use crate::sql::idempotency::{self, CONSTRAINT, Entry};
 
@@ -60,6 +61,9 @@ impl Keyed {
     pub(crate) fn of(scope: &CallScope, identity: Option<&str>) -> Option<Keyed> {
         let CallScope { program, request, .. } = scope;
         let key = request.key.as_ref()?;
+        if scope.dispatcher.inner.failpoints.has(Failpoint::ForgetKeys) {
+            return None;
+        }
         let identity = if program.has_context { identity? } else { "" };
         let body = Uuid::from_u128(xxh3_128(request.input.as_bytes()));
         let entry = Entry {

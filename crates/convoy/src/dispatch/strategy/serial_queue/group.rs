@@ -1,5 +1,6 @@
 //! A group: calls that run one after another in one transaction, and their effects.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,11 +14,12 @@ use crate::dispatch::commit::{Commit, Unit};
 use crate::dispatch::strategy::Attempt;
 use crate::dispatch::{Answer, Dispatcher};
 use crate::error::Failure;
+use crate::failpoints::Failpoint;
 use crate::postgres::{DbError, Isolation, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 
-/// The maximum number of calls in a group, and how long a group accepts new calls.
+/// The maximum number of calls in a group, and how long it takes calls.
 const MAX_CALLS: usize = 64;
 const MAX_TIME: Duration = Duration::from_millis(20);
 
@@ -26,6 +28,9 @@ pub(super) struct Group {
     dispatcher: Dispatcher,
     transaction: Transaction,
     began: Instant,
+    /// The number of the first call that arrived too late. The snapshot of the group lacks what
+    /// others have committed since, and a later call may have been sent because of that.
+    late: u64,
     finished: Vec<Finished>,
     /// The document cache, handed from turn to turn.
     tx_cache: TxCache,
@@ -63,10 +68,13 @@ impl Group {
         let mut transaction =
             Transaction::begin(&dispatcher.inner.postgres.queue_writers, Isolation::Serializable).await?;
         transaction.lock_queue(lock).await?;
+        // The first statement after the lock takes the snapshot.
+        let late = dispatcher.inner.serial.next.load(Ordering::SeqCst);
         Ok(Group {
             dispatcher,
             transaction,
             began: Instant::now(),
+            late,
             finished: Vec::new(),
             tx_cache: TxCache::default(),
             buffer: Some(WriteBuffer::default()),
@@ -74,11 +82,15 @@ impl Group {
         })
     }
 
-    /// Whether a call may join: the group is not full, and neither the call nor the group's
-    /// first call needs a group of one.
+    /// Whether a call may join: it had arrived when the group began, the group is not full, and
+    /// neither the call nor the group's first call needs a group of one.
     pub(super) fn accepts(&self, waiting: &QueuedCall) -> bool {
+        let in_time = match self.dispatcher.inner.failpoints.has(Failpoint::LateCallsJoin) {
+            true => true,
+            false => waiting.number < self.late && self.began.elapsed() < MAX_TIME,
+        };
         let shares = self.finished.first().is_none_or(|first| !waiting.is_single() && !first.waiting.is_single());
-        shares && self.finished.len() < MAX_CALLS && self.began.elapsed() < MAX_TIME
+        in_time && shares && self.finished.len() < MAX_CALLS
     }
 
     /// Whether no call has finished yet.

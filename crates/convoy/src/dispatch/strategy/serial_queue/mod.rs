@@ -82,7 +82,7 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
     let inner = &scope.dispatcher.inner;
     let (answer, mut answered) = oneshot::channel();
     let name = key.queue();
-    let number = inner.serial.next.fetch_add(1, Ordering::Relaxed);
+    let number = inner.serial.next.fetch_add(1, Ordering::SeqCst);
     let waiting = QueuedCall { number, key: key.clone(), scope: scope.clone(), answer, aborts: 0 };
     let (idle, overlaps) = inner.serial.push(&name, waiting);
     if overlaps {
