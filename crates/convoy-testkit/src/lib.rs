@@ -15,6 +15,7 @@ mod pooler;
 mod proxy;
 mod reader;
 mod rows;
+pub mod seeds;
 mod session;
 mod wire;
 
@@ -24,7 +25,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 pub use app::{App, IndexSpec, table};
 pub use client::{Answer, Client, Reply, Watch};
-pub use connection::Connection;
+pub use connection::{Connection, ConnectionLost};
 pub use database::{NotificationListener, Psql, TestDb};
 pub use host::{Ctx, Functions, Thrown};
 pub use pooler::Pooler;

@@ -11,6 +11,7 @@ mod chat;
 mod damaged_log;
 mod forged_marks;
 mod idle_and_slow;
+mod list_append;
 mod listener_storm;
 mod log_rows;
 mod members;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use convoy_testkit::seeds;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -12,16 +13,24 @@ pub(crate) fn scale(quick: usize, long: usize) -> usize {
 
 /// Whether this is a long run.
 pub(crate) fn is_long() -> bool {
-    std::env::var("CONVOY_TEST_LONG").is_ok_and(|value| value == "1")
+    seeds::is_long()
 }
 
-/// The random generator of a test. Its seed is printed, and can be set by
-/// `CONVOY_TEST_SEED`.
+/// The random generator of a control, or of a part of a test. Its seed is printed, and can be
+/// set by `CONVOY_TEST_SEED`.
 pub(crate) fn seeded() -> StdRng {
-    let given = std::env::var("CONVOY_TEST_SEED").ok();
-    let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("CONVOY_TEST_SEED is a whole number"));
+    let seed = seeds::one_seed();
     report(&format!("seed {seed}"));
     StdRng::seed_from_u64(seed)
+}
+
+/// Runs a test with the seeds that have failed before, and with a new one.
+pub(crate) async fn with_seeds<T: Future<Output = ()>>(name: &str, test: impl Fn(StdRng) -> T) {
+    seeds::with_seeds(name, |seed, random| {
+        report(&format!("seed {seed}"));
+        test(random)
+    })
+    .await;
 }
 
 /// A generator for a concurrent task.

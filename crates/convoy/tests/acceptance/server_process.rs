@@ -9,6 +9,7 @@ use convoy_testkit::{App, Client, TestDb, allow_open_files};
 use serde_json::{Value, json};
 
 use crate::chat::{functions, tables};
+use crate::list_append;
 
 /// The environment variable with the options of the process.
 const OPTIONS: &str = "CONVOY_TEST_SERVES";
@@ -44,6 +45,11 @@ impl ServerProcess {
             .find_map(|line| line.split_once(SERVING).map(|(_, address)| address.parse().expect("an address")))
             .expect("the server starts");
         ServerProcess { child, _output: output, address }
+    }
+
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("our own child");
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -84,7 +90,10 @@ async fn serves_until_its_input_ends() {
             Ok(json!({ "n": ctx.op(last).await?[0]["n"], "padding": padding }))
         }
     });
-    let app = App::open(config, tables(), program).await;
+    let mut all = tables();
+    let lists = list_append::tables();
+    all.as_array_mut().expect("a list").extend(lists.as_array().expect("a list").iter().cloned());
+    let app = App::open(config, all, list_append::add_to(program)).await;
     println!("{SERVING}{}", app.address);
     std::io::stdout().flush().expect("the test reads");
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
