@@ -65,6 +65,8 @@ pub enum Failpoint {
     AlwaysSerialQueue,
     /// A group of a serial queue takes calls however late they arrive.
     LateCallsJoin,
+    /// A mutation ends when its caller disconnects.
+    DropWithCaller,
     /// Transactions that write are READ COMMITTED, on direct connections.
     ReadCommitted,
     /// No response is stored for an idempotency key.

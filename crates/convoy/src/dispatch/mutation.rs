@@ -38,7 +38,7 @@ impl Dispatcher {
         program: Arc<Program>,
         request: FunctionCall,
     ) -> oneshot::Receiver<Result<Answer, Failure>> {
-        let (answer, answered) = oneshot::channel();
+        let (mut answer, answered) = oneshot::channel();
         let limit = match &request.route {
             Some(route) => route.time,
             None => self.limits_of(&request.function).time,
@@ -55,7 +55,14 @@ impl Dispatcher {
                     false => run_non_transactional(&scope).await,
                 }
             };
-            let result = telemetry.clone().run(running).await;
+            let running = telemetry.clone().run(running);
+            let result = match scope.dispatcher.inner.failpoints.has(Failpoint::DropWithCaller) {
+                false => running.await,
+                true => tokio::select! {
+                    result = running => result,
+                    () = answer.closed() => return,
+                },
+            };
             drop(end_exchange);
             let result = result.map_err(|failure| match &scope.request.route {
                 Some(route) => name_route_limit(&function, route.time, failure),

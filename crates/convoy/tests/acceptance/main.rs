@@ -10,6 +10,7 @@ mod barrier;
 mod chat;
 mod damaged_log;
 mod forged_marks;
+mod hang_ups;
 mod idle_and_slow;
 mod list_append;
 mod listener_storm;

@@ -5,6 +5,7 @@
 mod inserts;
 mod killed;
 mod load;
+mod lost_replies;
 mod pooler;
 mod program;
 
