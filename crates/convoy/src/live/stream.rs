@@ -15,8 +15,8 @@ use super::run::{context_of, requesting_fingerprint};
 use crate::config::Limits;
 use crate::dispatch::{FunctionCall, Program};
 use crate::error::{Code, Failure};
-use crate::rate_limit::Per;
 use crate::events::{Event, EventKind, LastRun};
+use crate::rate_limit::Per;
 
 /// A client's request for a query.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Either, Executor, Row as _};
 
 use super::{DbError, PgSession};
 use crate::failpoints::Failpoint;
+use crate::sql;
 use crate::sql::session::Script;
 
 impl PgSession {
@@ -19,7 +20,9 @@ impl PgSession {
             self.add_end(&mut script, how);
             script
         };
-        let ended = self.run_script(script).await.map(drop);
+        let recorder = self.recorder.clone();
+        let operation = sql::operation_of(how);
+        let ended = recorder.record(operation, None, self.run_script(script)).await.map(drop);
         self.poisoned |= ended.is_err();
         ended
     }

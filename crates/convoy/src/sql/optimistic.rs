@@ -27,8 +27,12 @@ pub(crate) const STALE: &str = "documents have changed";
 /// index into [`touched_tables`].
 pub(crate) fn apply(write_set: &WriteSet, node: Uuid, response: Option<(&Entry, &str)>) -> Statement {
     let mut sql = Statement::new();
-    sql.does("UPDATE");
     let touched_tables = touched_tables(write_set);
+    let only_inserts = write_set.writes.is_empty() && !write_set.inserts.is_empty();
+    sql.does(if only_inserts { "INSERT" } else { "UPDATE" });
+    if let [only] = touched_tables.as_slice() {
+        sql.table = Some(only.key.clone());
+    }
     let tables: Vec<&str> = touched_tables.iter().map(|table| table.physical.as_str()).collect();
     sql.begin_marked(&tables);
     let mut written: Vec<(usize, &'static str)> = Vec::new();

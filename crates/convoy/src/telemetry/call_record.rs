@@ -28,11 +28,6 @@ impl CallRecord {
         )
     }
 
-    /// Whether it is recorded.
-    pub(crate) fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Records the end, unless it is recorded.
     pub(crate) fn end<T>(&self, result: &Result<T, Failure>) {
         if let Some(recorded) = self.0.as_deref()

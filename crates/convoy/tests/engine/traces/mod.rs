@@ -8,7 +8,7 @@ use convoy_testkit::{App, TestDb};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
-use crate::shared::{functions, tables};
+use crate::shared::{functions, raw, tables};
 use collector::{Collector, attribute};
 
 const THEIRS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -63,14 +63,14 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
     let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(answered, format!("00-{}-{}-01", hex(&request.trace_id), hex(&request.span_id)));
     let call = ["mutation messages.sendNow", "POST /mutation/{name}"];
-    assert_eq!(path(&spans, "INSERT messages"), [&["INSERT messages", "run messages.sendNow"], &call[..]].concat());
+    assert_eq!(path(&spans, "run messages.sendNow"), [&["run messages.sendNow"], &call[..]].concat());
+    assert_eq!(path(&spans, "INSERT messages"), [&["INSERT messages", "commit"], &call[..]].concat());
     let run = ["frame", "live messages.list", "commit"];
     assert_eq!(path(&spans, "frame"), [&run, &call[..]].concat());
     assert_eq!(
         path(&spans, "SELECT messages")[..4],
         ["SELECT messages", "run messages.list", "live messages.list", "commit"]
     );
-    assert_eq!(path(&spans, "COMMIT"), [&["COMMIT", "commit"], &call[..]].concat());
     let live = find(&spans, "live messages.list");
     assert_eq!(attribute(live, "convoy.cause").as_deref(), Some("commit"));
     assert_eq!(attribute(live, "convoy.cause.table").as_deref(), Some("messages"));
@@ -81,6 +81,25 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
         .into();
     assert_eq!(database, ["postgresql", "INSERT", "messages"]);
     assert_eq!(attribute(request, "http.response.status_code").as_deref(), Some("200"));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_has_spans_of_its_statements_and_of_its_commit() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    app.load(
+        functions().mutation("count", |ctx, _| async move { ctx.op(raw("select 1 as one", &json!([]))).await }),
+        false,
+    )
+    .await;
+    app.client().mutate("count", json!({})).await.data();
+    let spans = collector.until(has("POST /mutation/{name}")).await;
+    let call = ["mutation count", "POST /mutation/{name}"];
+    assert_eq!(path(&spans, "BEGIN"), [&["BEGIN", "run count"], &call[..]].concat());
+    assert_eq!(path(&spans, "EXECUTE"), [&["EXECUTE", "run count"], &call[..]].concat());
+    assert_eq!(path(&spans, "COMMIT"), [&["COMMIT", "commit"], &call[..]].concat());
     app.engine.close().await;
 }
 
@@ -106,7 +125,8 @@ async fn a_trace_with_an_error_is_exported_whole_and_others_are_not() {
     client.query("no.such", json!({})).await;
     client.mutate("messages.sendThenThrow", json!({ "channel": "a", "n": 1, "body": "x" })).await;
     let spans = collector.until(has("POST /mutation/{name}")).await;
-    assert_eq!(path(&spans, "INSERT messages").last().map(String::as_str), Some("POST /mutation/{name}"));
+    let run = ["run messages.sendThenThrow", "mutation messages.sendThenThrow", "POST /mutation/{name}"];
+    assert_eq!(path(&spans, run[0]), run);
     let call = find(&spans, "mutation messages.sendThenThrow");
     assert_eq!(attribute(call, "error.type").as_deref(), Some("INTERNAL"));
     app.engine.close().await;
