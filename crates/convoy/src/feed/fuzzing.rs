@@ -60,6 +60,6 @@ fn print(change: &Change) -> String {
     };
     match &change.kind {
         ChangeKind::Whole => format!("{:?}", change.table),
-        ChangeKind::Row { id, old, new } => format!("{:?} {id} {:?} {:?}", change.table, keys(old), keys(new)),
+        ChangeKind::Row { id, old, new, .. } => format!("{:?} {id} {:?} {:?}", change.table, keys(old), keys(new)),
     }
 }
