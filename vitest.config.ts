@@ -1,9 +1,10 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    // Vitest leaves one core free; most files wait for Postgres, a browser or another process for much of their time.
-    maxWorkers: '100%',
+    // More files than cores: most wait for Postgres, a browser, another process or a limit for half of their time.
+    maxWorkers: availableParallelism() + 1,
     projects: [
       'js/convoy',
       'js/convoy-auth',

@@ -12,5 +12,5 @@ export async function postgresForTests() {
 
 export async function startThrowAwayPostgres() {
   const embedded = await import('../js/convoy/dist/cli/postgres/index.js');
-  return embedded.startThrowAwayPostgres({ settings: { max_connections: '300', max_prepared_transactions: '20' } });
+  return embedded.startThrowAwayPostgres({ settings: { max_connections: '600', max_prepared_transactions: '20' } });
 }

@@ -3,10 +3,13 @@
 //
 //   npm test                 all, in the quick lane
 //   npm test -- <filter>...  matching tests: Rust by name, TypeScript by path or name
-//   npm run test:long        the same tests with larger numbers
+//   npm run test:long        all at full size: CONVOY_TEST_LONG=1, and more cases of properties
+//
+// In the quick lane random tests make fewer steps, and tests that install much or wait
+// long are left out where a smaller one shows the same.
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { buildEngine, buildPackage } from './build.mjs';
@@ -23,6 +26,8 @@ const { values, positionals: filters } = parseArgs({
   allowPositionals: true,
 });
 const long = values.long ? { CONVOY_TEST_LONG: '1', PROPTEST_CASES: '5000' } : {};
+/** More tests than cores at a time, since many wait for a limit. Each has some connections, of which Postgres has 600. */
+const threads = { RUST_TEST_THREADS: String(Math.min(2 * availableParallelism(), 16)) };
 
 await buildPackage();
 if (filters.length === 0) await runAll();
@@ -104,7 +109,7 @@ async function runVitest(files, env, which = []) {
 async function withPostgres(lanes) {
   const postgres = await postgresForTests();
   try {
-    await lanes({ CONVOY_TEST_DATABASE_URL: postgres.url, ...long });
+    await lanes({ CONVOY_TEST_DATABASE_URL: postgres.url, ...threads, ...long });
   } finally {
     await postgres.stop();
   }
