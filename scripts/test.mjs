@@ -26,8 +26,8 @@ const { values, positionals: filters } = parseArgs({
   allowPositionals: true,
 });
 const long = values.long ? { CONVOY_TEST_LONG: '1', PROPTEST_CASES: '5000' } : {};
-/** More tests than cores at a time, since many wait for a limit. Each has some connections, of which Postgres has 600. */
-const threads = { RUST_TEST_THREADS: String(Math.min(2 * availableParallelism(), 16)) };
+/** More tests than cores, since many wait for a limit; not too many for the connections of Postgres. */
+const threads = { RUST_TEST_THREADS: String(Math.min(availableParallelism() + 1, 16)) };
 
 await buildPackage();
 if (filters.length === 0) await runAll();

@@ -16,7 +16,7 @@ beforeAll(async () => {
     tellsPeer: true,
     hasOtherRoutes: false,
     start: async () => ({ baseUrl: 'http://app.test', close: async () => {} }),
-    limits: { slowReaderMs: 300 },
+    limits: { slowReaderMs: 1_500 },
   });
 });
 afterEach(async () => {
