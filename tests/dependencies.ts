@@ -38,6 +38,7 @@ const LEAVES = [
 ];
 
 const ENGINE: Directions = {
+  fuzzing: ['http'],
   http: ['live'],
   live: ['dispatch', 'feed', 'invalidation'],
   dispatch: ['db', 'read_cache'],

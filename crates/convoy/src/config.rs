@@ -1,16 +1,19 @@
 //! The configuration of an engine: the database, the options and the limits.
 
+mod security_headers;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
 use crate::failpoints::Failpoints;
-use crate::http::SecurityHeaders;
 use crate::limits;
 pub use crate::limits::Limits;
 use crate::origin::Origin;
 use crate::telemetry::TelemetryOptions;
 use crate::trusted_proxies::TrustedProxies;
+
+pub use security_headers::{HeaderChanges, Hsts, SecurityHeaderOptions};
 
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,7 +43,7 @@ pub struct Config {
     pub cors: Cors,
     /// The headers by which browsers protect answers.
     #[serde(default)]
-    pub security_headers: SecurityHeaders,
+    pub security_headers: SecurityHeaderOptions,
     /// A folder of static files, which listeners of the engine serve beside the base path.
     #[serde(default, rename = "static")]
     pub static_files: Option<PathBuf>,

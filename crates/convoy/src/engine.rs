@@ -32,7 +32,7 @@ use crate::error::{Code, Failure};
 use crate::events::{EventReader, Events};
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
-use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, Server, StaticError, StaticFiles};
+use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, SecurityHeaders, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, Retention, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
@@ -82,6 +82,7 @@ pub struct Engine {
     dev_page: OnceLock<Arc<dyn DevPage>>,
     /// The files of a front end, which its own listeners serve.
     static_files: Option<Arc<StaticFiles>>,
+    security_headers: SecurityHeaders,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// The export of telemetry, which ends last.
@@ -200,6 +201,7 @@ impl Engine {
     /// Connects, creates the `_convoy` schema, and starts the change feed.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
         let static_files = StaticFiles::of(&config).await?.map(Arc::new);
+        let security_headers = SecurityHeaders::of(&config.security_headers);
         let (telemetry, exporters) = Telemetry::new(&config.telemetry)?;
         let tasks = TaskTracker::new();
         let endpoint = metrics_endpoint(&config, &telemetry, &tasks).await?;
@@ -278,6 +280,7 @@ impl Engine {
             servers: Mutex::new(Vec::new()),
             dev_page: OnceLock::new(),
             static_files,
+            security_headers,
             stop,
             tasks,
             stop_exports: CancellationToken::new(),
@@ -335,6 +338,11 @@ impl Engine {
     /// The static files, if there are any.
     pub(crate) fn static_files(&self) -> Option<&StaticFiles> {
         self.static_files.as_deref()
+    }
+
+    /// The headers by which browsers protect answers.
+    pub(crate) fn security_headers(&self) -> &SecurityHeaders {
+        &self.security_headers
     }
 
     /// Describes the live queries, as JSON: all, or those of one function with their last runs.

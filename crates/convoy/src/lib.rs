@@ -47,7 +47,7 @@ mod trusted_proxies;
 mod value;
 mod write_log;
 
-pub use config::{Config, Cors, Limits, SchemaPolicy};
+pub use config::{Config, Cors, HeaderChanges, Hsts, Limits, SchemaPolicy, SecurityHeaderOptions};
 pub use dispatch::{
     Activity, CallId, CallLink, CallMetadata, Caller, FunctionHost, FunctionKind, FunctionResult, HostInvocation,
     HostTask, IncomingCall, LinkError, ProgramDescription, RouteExchange, RouteHead, Seen, Unresponsive, UnstartedCall,
@@ -59,8 +59,8 @@ pub use events::{Event, EventKind, EventReader, Events};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
 pub use http::{
-    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, RoutesError,
-    SecurityHeaders, Server, envelope_of,
+    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, RoutesError, Server,
+    envelope_of,
 };
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};

@@ -14,5 +14,13 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
 
 /// The path, with each character that may be escaped so.
 fn percent_encoded(path: &str) -> String {
-    path.bytes().map(|byte| if byte.is_ascii_alphanumeric() || b"%/".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    path.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"%/".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }

@@ -68,7 +68,7 @@ pub use router::RoutesError;
 pub(crate) use router::{Router, Routes};
 use routes::RouteRequest;
 use security_headers::Content;
-pub use security_headers::SecurityHeaders;
+pub(crate) use security_headers::SecurityHeaders;
 use socket::Upgrading;
 pub(crate) use static_files::{StaticError, StaticFiles};
 use stream::SubscribeParams;
@@ -235,7 +235,7 @@ async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connec
     };
     grant.apply(&mut answer);
     let content = answer.extensions_mut().remove().unwrap_or(content);
-    config.security_headers.apply(&mut answer, content, scheme.as_deref());
+    engine.security_headers().apply(&mut answer, content, scheme.as_deref());
     if let Some(trace) = record.trace_response() {
         respond::mark_trace(&mut answer, &trace);
     }
