@@ -134,7 +134,17 @@ const HEADERS: readonly (readonly [name: string, values: readonly string[]])[] =
   ['x-odd', ['\u0001', 'a\tb', ' ', 'x'.repeat(70_000)]],
 ];
 /** How the end of a body is told: the right way, by values that parsers disagree about, and in conflict. */
-const FRAMINGS = ['length', 'chunked', 'none', 'both', 'lengths', 'odd length', 'odd coding', 'late coding'] as const;
+const FRAMINGS = [
+  'length',
+  'chunked',
+  'none',
+  'both',
+  'lengths',
+  'odd length',
+  'odd coding',
+  'late coding',
+  'trailers',
+] as const;
 const ODD_LENGTHS = [
   '+{}',
   '{}, {}',
@@ -238,6 +248,12 @@ function framed(random: Random, call: string): { lines: string[]; body: string }
       };
     case 'odd coding':
       return { lines: [length(ended), `transfer-encoding: ${random.pick(ODD_CODINGS)}`], body: ended };
+    case 'trailers':
+      // A parser that ends lines with LF alone sees three requests, and others one.
+      return {
+        lines: [coding],
+        body: `2\r\n{}\r\n0\r\nx: y\n\r\nGET /api/health HTTP/1.1\r\nhost: localhost\r\n\r\n${call}`,
+      };
     case 'late coding':
       return { lines: [length(ended), `${random.pick(ODD_NAMES)}: chunked`], body: ended };
   }

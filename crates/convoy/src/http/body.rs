@@ -1,12 +1,14 @@
 //! Request bodies: read as text within the limits, or discarded so that the client
 //! can still read its answer.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Body;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::config::Limits;
 use crate::error::{Code, Failure};
@@ -26,6 +28,9 @@ pub(super) enum BodyError {
     /// That server's client has closed its connection.
     #[error("The client has closed the connection.")]
     Closed,
+    /// It has trailers.
+    #[error("The request's body has trailers; send it without.")]
+    Trailers,
 }
 
 impl BodyError {
@@ -33,10 +38,57 @@ impl BodyError {
     pub(super) fn to_failure(&self) -> Failure {
         match self {
             BodyError::Unavailable(reason) => Failure::new(Code::InvalidArgs, reason.clone()),
+            BodyError::Trailers => Failure::new(Code::InvalidArgs, self.to_string()),
             BodyError::Connection(_) | BodyError::Closed => {
                 Failure::new(Code::InvalidArgs, "The request's body did not arrive whole.")
             }
         }
+    }
+}
+
+/// A body from a socket, which ends with an error if it has trailers.
+///
+/// There is no use for them, and their end is disputed: hyper takes a line that ends with LF
+/// alone for the beginning of a longer one, so that it may take the next request for trailers,
+/// and the body of that for a request. The connection of such a request is closed.
+pub(super) struct WithoutTrailers {
+    body: Incoming,
+    has_trailers: bool,
+}
+
+impl WithoutTrailers {
+    /// The body of a request.
+    pub(super) fn new(body: Incoming) -> RequestBody {
+        WithoutTrailers { body, has_trailers: false }.boxed_unsync()
+    }
+}
+
+impl Body for WithoutTrailers {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.has_trailers {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            self.has_trailers = true;
+            return Poll::Ready(Some(Err(BodyError::Trailers)));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+
+    /// Never after trailers, so that the connection is closed.
+    fn is_end_stream(&self) -> bool {
+        !self.has_trailers && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

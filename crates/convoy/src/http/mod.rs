@@ -34,7 +34,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::{Body, Incoming};
 use hyper::header::EXPECT;
@@ -55,7 +54,7 @@ use crate::live::{OpenSession, Payer, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
 use crate::telemetry::Route as Template;
-use body::{BodyError, RequestBody};
+use body::{RequestBody, WithoutTrailers};
 use cors::Grant;
 pub use dev_page::{DevAnswer, DevPage, DevRequest};
 pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
@@ -173,7 +172,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
             let upgrading = head.extensions.remove::<OnUpgrade>().map(upgraded);
-            let body = body.map_err(BodyError::from).boxed_unsync();
+            let body = WithoutTrailers::new(body);
             let files = engine.static_files();
             let connection = Connection { peer: Some(peer.ip()), upgrading, tasks: &tasks, files };
             Ok::<_, std::convert::Infallible>(answer(&engine, head, body, connection).await)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::shared::{bodies, chat};
+use crate::wire::exchange;
 use convoy_testkit::{Client, Functions, TestDb, within};
 use hyper::Method;
 use serde_json::json;
@@ -186,6 +187,28 @@ async fn an_invalid_subscription_is_refused_with_its_status() {
         let path = format!("/api/subscribe?{}", query.replace('{', "%7B"));
         let reply = app.client().send(Method::GET, &path, "").await;
         assert_eq!((reply.status, reply.code()), (status, code), "{query}");
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_with_trailers_is_refused_and_ends_its_connection() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions().route(("POST", "/read", json!({})), |ctx, _| async move {
+        while ctx.exchange().read().await.is_ok_and(|chunk| chunk.is_some()) {}
+        ctx.exchange().begin(convoy::RouteHead { status: 200, headers: vec![] }, Some("read".into()));
+        Ok(json!(null))
+    });
+    let app = db.app_with(json!({}), crate::shared::tables(), functions).await;
+    let smuggled = "GET /api/health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    // By the second, a parser that takes LF for the end of a line sees another request than hyper.
+    for trailers in ["x: y\r\n\r\n", "x: y\n\r\nGET /api/ready HTTP/1.1\r\nhost: a\r\n\r\n", "x\n: y\r\n\r\n"] {
+        for path in ["/api/query/messages.all", "/read"] {
+            let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+            let answers = exchange(&app, format!("{head}2\r\n{{}}\r\n0\r\n{trailers}{smuggled}").as_bytes()).await;
+            assert_eq!(answers.matches("HTTP/1.1").count(), 1, "{trailers:?} {answers}");
+            assert!(!answers.contains("\"status\""), "{trailers:?} {answers}");
+        }
     }
     app.engine.close().await;
 }
