@@ -37,9 +37,6 @@ pub(crate) struct Policy {
     /// The tokens that are added each second, until the bucket is full.
     #[serde(deserialize_with = "refill")]
     pub refill_per_second: f64,
-    /// Whether all processes on the database count together.
-    #[serde(default)]
-    pub shared: bool,
 }
 
 /// Who has a bucket.

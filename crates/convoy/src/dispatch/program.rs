@@ -388,9 +388,9 @@ impl Program {
         self.functions.get(name).filter(|function| function.kind == kind)
     }
 
-    /// Whether the program has a function of this name.
+    /// Whether the program has a function or a route of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.functions.contains_key(name)
+        self.functions.contains_key(name) || self.routes.iter().any(|route| &*route.function.name == name)
     }
 
     /// A function or route with a rate limit.

@@ -103,7 +103,7 @@ impl Engine {
         }
         let context_changed = previous.is_some_and(|previous| previous.has_context != has_context);
         if let Some(program) = &*self.program.load() {
-            self.dispatcher.rate_limiter().retain(|name| program.has(name) || name.contains(' '));
+            self.dispatcher.rate_limiter().retain(|name| program.has(name));
         }
         self.read_cache.reloaded(schema);
         self.live.reloaded(context_changed);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { defineSchema } from '../schema/index.js';
 import { action, internalQuery, mutation, query, route } from './functions.js';
-import { describeFunctions } from './program.js';
+import { describeFunctions, describeProgram } from './program.js';
 
 const handler = () => null;
 const rateLimit = { per: 'address', tokens: 5, refillPerSecond: 0.5 } as const;
@@ -53,6 +54,21 @@ describe('a rate limit', () => {
   ])('takes %o', (given) => {
     expect(mutation({ rateLimit: given, handler }).rateLimit).toEqual(given);
     expect(route.get('/', { rateLimit: given }, () => new Response()).options.rateLimit).toEqual(given);
+  });
+
+  it('is not described for a process that serves no clients', () => {
+    const source = {
+      schema: defineSchema({}),
+      functions: { a: mutation({ rateLimit, timeoutMs: 5, handler }) },
+      routes: { page: route.get('/', { rateLimit }, () => new Response()) },
+    };
+    const described = (onlyLocal: boolean) => JSON.parse(describeProgram(source, { sync: false, onlyLocal }));
+    expect(described(false)).toMatchObject({
+      functions: [{ rateLimit }, {}, {}, {}],
+      routes: [{ options: { rateLimit } }],
+    });
+    expect(described(true)).toMatchObject({ functions: [{ limits: { timeoutMs: 5 } }, {}, {}, {}], routes: [] });
+    expect(described(true).functions[0]).not.toHaveProperty('rateLimit');
   });
 
   it.each([

@@ -198,17 +198,23 @@ export function describeProgram(
   return JSON.stringify({
     schema: describeSchema(source.schema),
     functions: [
-      ...(onlyLocal ? functions.map((each) => ({ ...each, internal: false })) : functions),
+      ...(onlyLocal ? functions.map(forThisProcess) : functions),
       CHECK_DESCRIPTION,
       BACKFILL_DESCRIPTION,
       OPENAPI_DESCRIPTION,
       ...(dev ? [DEV_QUERY_DESCRIPTION] : []),
     ],
-    routes: describeRoutes(source.routes),
+    // No client sends requests, so nothing has to tell their addresses.
+    routes: onlyLocal ? [] : describeRoutes(source.routes),
     hasContext: contextOf(source) !== undefined,
     ...(rls === null ? {} : { rls: { role: rls.role } }),
     sync,
   });
+}
+
+/** A function that only this process calls, without a limit for clients. */
+function forThisProcess({ rateLimit: _, ...description }: FunctionDescription): FunctionDescription {
+  return { ...description, internal: false };
 }
 
 /** Names and kinds of the functions in a tree, in a fixed order: by name. Needs no engine. */
