@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use super::Live;
 use super::message::ClientQueryId;
-use super::run::requesting_fingerprint;
 use super::stream::{Payer, QueryRequest};
 use crate::dispatch::{Function, FunctionKind, Program};
 use crate::error::Failure;
@@ -28,9 +27,7 @@ impl Live {
     ) -> Result<(), Failure> {
         let Some(policy) = &function.rate_limit else { return Ok(()) };
         let user = match policy.per {
-            Per::Identity if program.has_context => {
-                self.make_context(program, requesting_fingerprint(&caller())).await?.user
-            }
+            Per::Identity if program.has_context => self.make_context(program, caller()).await?.user,
             Per::Identity | Per::Address => None,
         };
         let caller = Caller::of(user.as_deref(), address);
