@@ -34,6 +34,7 @@ export const sidebar = [
       { text: 'Static files', link: '/static-files' },
       { text: 'Queries by GET, and CDNs', link: '/caching' },
       { text: 'Deploying', link: '/deploying' },
+      { text: 'Observability', link: '/observability' },
     ],
   },
   {
