@@ -75,6 +75,23 @@ describe('createConvoy', () => {
     );
   });
 
+  it('sets the form of the log by the option, or else by the environment', async () => {
+    const formatOf = async (options: object, onlyLocal = false) => {
+      const engine = new ScriptedEngine();
+      await openConvoy(engine, { ...common, functions, ...options }, { onlyLocal });
+      return engine.logFormat;
+    };
+    expect(await formatOf({})).toBe('pretty');
+    expect(await formatOf({ logFormat: 'json' })).toBe('json');
+    expect(await formatOf({ logFormat: 'json' }, true)).toBe('pretty');
+    vi.stubEnv('CONVOY_LOG_FORMAT', 'json');
+    expect(await formatOf({})).toBe('json');
+    expect(await formatOf({ logFormat: 'pretty' })).toBe('pretty');
+    vi.stubEnv('CONVOY_LOG_FORMAT', 'xml');
+    await expect(formatOf({})).rejects.toThrow('CONVOY_LOG_FORMAT is "xml": give pretty or json.');
+    vi.unstubAllEnvs();
+  });
+
   it('calls functions and resolves to their results', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'hi' });

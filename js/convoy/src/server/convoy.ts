@@ -188,7 +188,7 @@ export async function openConvoy(
   const { source, workers, engineOptions } = partsOf(options, { onlyLocal });
   // Checks the functions before a connection is opened.
   if (!isProgramModule(source)) describeProgram(source, { sync });
-  const format = logFormatOf(options.logFormat, process.env);
+  const format = onlyLocal ? undefined : logFormatOf(options.logFormat, process.env);
   if (format !== undefined) native.setLogFormat(format);
   // The engine explains a missing URL as it does an empty one.
   const given = JSON.stringify({ ...engineOptions, databaseUrl: options.databaseUrl ?? '' });
