@@ -18,6 +18,7 @@ const LEAVES = [
   'change',
   'config',
   'error',
+  'events',
   'health',
   'id',
   'key',

@@ -1,12 +1,12 @@
 /** The form of the log, by an option, a flag or `CONVOY_LOG_FORMAT`. */
 
 import type { LogFormat } from '../options.js';
-import { invalid } from './invalid.js';
+import { settingError } from './setting-error.js';
 
 /** Returns the form; throws an error that begins with `subject` if it is none. */
 export function checkLogFormat(given: unknown, subject: string): LogFormat {
   if (given === 'pretty' || given === 'json') return given;
-  throw invalid(`${subject} is ${JSON.stringify(given)}: give pretty or json.`);
+  throw settingError(`${subject} is ${JSON.stringify(given)}: give pretty or json.`);
 }
 
 /** The form that the option or the environment names; `undefined` if neither does. */

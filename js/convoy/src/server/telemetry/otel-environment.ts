@@ -6,7 +6,7 @@
  * of all signals, but not contradict them.
  */
 
-import { invalid } from './invalid.js';
+import { settingError } from './setting-error.js';
 import type { OtlpOptions, PrometheusOptions, TelemetryOptions } from './telemetry-options.js';
 
 /** The environment of a process. */
@@ -52,7 +52,8 @@ function exportersIn(env: Environment): Exporters {
     const known = signal === 'metrics' ? ['otlp', 'none', 'prometheus'] : ['otlp', 'none'];
     const names = text.split(',').map((name) => name.trim());
     for (const name of names) {
-      if (!known.includes(name)) throw invalid(`${variable} is ${JSON.stringify(text)}: give ${known.join(' or ')}.`);
+      if (!known.includes(name))
+        throw settingError(`${variable} is ${JSON.stringify(text)}: give ${known.join(' or ')}.`);
     }
     return names;
   };
@@ -106,20 +107,22 @@ function protocolOf(env: Environment, signal: Signal): Target['protocol'] {
   const variable = env[own] ? own : 'OTEL_EXPORTER_OTLP_PROTOCOL';
   const text = env[variable] || 'http/protobuf';
   if (text === 'grpc' || text === 'http/protobuf') return text;
-  throw invalid(`${variable} is ${JSON.stringify(text)}: give grpc or http/protobuf.`);
+  throw settingError(`${variable} is ${JSON.stringify(text)}: give grpc or http/protobuf.`);
 }
 
 /** Over HTTP, the variable of one signal is the whole URL, and that of all signals its beginning. */
 function withoutPath(url: string, signal: Signal): string {
   const end = `/v1/${signal}`;
   if (url.endsWith(end)) return url.slice(0, -end.length);
-  throw invalid(`${variableOf(signal, 'ENDPOINT')} does not end with ${end}. Set OTEL_EXPORTER_OTLP_ENDPOINT instead.`);
+  throw settingError(
+    `${variableOf(signal, 'ENDPOINT')} does not end with ${end}. Set OTEL_EXPORTER_OTLP_ENDPOINT instead.`,
+  );
 }
 
 function expectSame(signal: Signal, target: Target, first: Signal, expected: Target): void {
   for (const part of ['endpoint', 'protocol', 'headers'] as const) {
     if (JSON.stringify(target[part]) === JSON.stringify(expected[part])) continue;
-    throw invalid(
+    throw settingError(
       `The OTLP ${part} of ${signal} is another than that of ${first}, but all signals are sent to one collector. ` +
         `Set OTEL_EXPORTER_OTLP_${part.toUpperCase()} for all of them, or turn one off: ` +
         `OTEL_${signal.toUpperCase()}_EXPORTER=none.`,
@@ -144,7 +147,7 @@ function ratioIn(env: Environment): number | null {
     case 'traceidratio':
       return argument ? numberIn('OTEL_TRACES_SAMPLER_ARG', argument) : 1;
     default:
-      throw invalid(
+      throw settingError(
         `OTEL_TRACES_SAMPLER is ${JSON.stringify(sampler)}: give always_on, always_off or traceidratio, ` +
           'with or without parentbased_ before it.',
       );
@@ -162,7 +165,7 @@ function prometheusIn(env: Environment, exporters: readonly string[] | null): Pr
 
 function numberIn(variable: string, text: string): number {
   if (/^\s*\d+(\.\d+)?\s*$/.test(text)) return Number(text);
-  throw invalid(`${variable} is ${JSON.stringify(text)}, which is not a number.`);
+  throw settingError(`${variable} is ${JSON.stringify(text)}, which is not a number.`);
 }
 
 /** The pairs of a list such as `a=1,b=2`; values are percent-encoded. */
@@ -174,7 +177,7 @@ function pairsIn(env: Environment, variable: string): Record<string, string> {
     const name = part.slice(0, Math.max(at, 0)).trim();
     const value = decoded(part.slice(at + 1).trim());
     if (name === '' || value === null) {
-      throw invalid(`${variable} is no list of names and values. Write name=value,name=value, percent-encoded.`);
+      throw settingError(`${variable} is no list of names and values. Write name=value,name=value, percent-encoded.`);
     }
     pairs[name] = value;
   }

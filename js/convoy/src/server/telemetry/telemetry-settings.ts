@@ -4,8 +4,8 @@
  */
 
 import { nearest } from '../../values/nearest.js';
-import { invalid } from './invalid.js';
 import { type Environment, isDisabled, telemetryFrom } from './otel-environment.js';
+import { settingError } from './setting-error.js';
 import type { OtlpOptions, PrometheusOptions, TelemetryOptions } from './telemetry-options.js';
 
 /** `telemetry` in the options of the engine. Absent members have the engine's defaults. */
@@ -48,14 +48,15 @@ export function checkTelemetry(given: unknown, subject: string): TelemetrySettin
   ]) as TelemetryOptions;
   const { serviceName, resource, otlp, sampleRatio, slowMs, trustTraceparent, prometheus } = options;
   if (serviceName !== undefined && (typeof serviceName !== 'string' || serviceName === '')) {
-    throw invalid(`${subject}.serviceName is not a name.`);
+    throw settingError(`${subject}.serviceName is not a name.`);
   }
   if (sampleRatio !== undefined && !(typeof sampleRatio === 'number' && sampleRatio >= 0 && sampleRatio <= 1)) {
-    throw invalid(`${subject}.sampleRatio is not a number from 0 to 1.`);
+    throw settingError(`${subject}.sampleRatio is not a number from 0 to 1.`);
   }
-  if (slowMs !== undefined && !isCount(slowMs)) throw invalid(`${subject}.slowMs is not a number of milliseconds.`);
+  if (slowMs !== undefined && !isCount(slowMs))
+    throw settingError(`${subject}.slowMs is not a number of milliseconds.`);
   if (trustTraceparent !== undefined && typeof trustTraceparent !== 'boolean') {
-    throw invalid(`${subject}.trustTraceparent is neither true nor false.`);
+    throw settingError(`${subject}.trustTraceparent is neither true nor false.`);
   }
   return {
     ...(serviceName === undefined ? {} : { serviceName }),
@@ -76,7 +77,7 @@ export function prometheusSettings(given: unknown, subject: string): TelemetrySe
       ? addressIn(String(given))
       : (objectIn(given, subject, ['host', 'port']) as unknown as PrometheusOptions);
   if (typeof host === 'string' && host !== '' && isCount(port) && port >= 1 && port <= 65_535) return { host, port };
-  throw invalid(
+  throw settingError(
     `${subject} is not a port from 1 to 65535, alone or after an address: 9464, 127.0.0.1:9464, [::1]:9464.`,
   );
 }
@@ -102,14 +103,14 @@ function otlpSettings(given: unknown, subject: string): TelemetrySettings['otlp'
       ])) as unknown as OtlpOptions;
   const { endpoint, protocol = 'http/protobuf', headers = {}, traces = true, metrics = true, logs = true } = options;
   if (protocol !== 'grpc' && protocol !== 'http/protobuf') {
-    throw invalid(`${subject}.protocol is neither 'grpc' nor 'http/protobuf'.`);
+    throw settingError(`${subject}.protocol is neither 'grpc' nor 'http/protobuf'.`);
   }
   for (const [name, value] of Object.entries({ traces, metrics, logs })) {
-    if (typeof value !== 'boolean') throw invalid(`${subject}.${name} is neither true nor false.`);
+    if (typeof value !== 'boolean') throw settingError(`${subject}.${name} is neither true nor false.`);
   }
   const { intervalMs } = options;
   if (intervalMs !== undefined && !(isCount(intervalMs) && intervalMs >= 1)) {
-    throw invalid(`${subject}.intervalMs is not a number of milliseconds.`);
+    throw settingError(`${subject}.intervalMs is not a number of milliseconds.`);
   }
   return {
     endpoint: endpointIn(endpoint, subject),
@@ -126,13 +127,13 @@ function otlpSettings(given: unknown, subject: string): TelemetrySettings['otlp'
 function endpointIn(given: unknown, subject: string): string {
   const url = typeof given === 'string' && URL.canParse(given) ? new URL(given) : null;
   if (url === null || !['http:', 'https:'].includes(url.protocol)) {
-    throw invalid(`${subject}: the endpoint is no URL of a collector, such as http://localhost:4318.`);
+    throw settingError(`${subject}: the endpoint is no URL of a collector, such as http://localhost:4318.`);
   }
   if (url.username !== '' || url.password !== '') {
-    throw invalid(`${subject}: the URL of the endpoint contains a user or a password. Give them in headers.`);
+    throw settingError(`${subject}: the URL of the endpoint contains a user or a password. Give them in headers.`);
   }
   if (url.search !== '' || url.hash !== '') {
-    throw invalid(`${subject}: the URL of the endpoint has a query or a fragment. Leave it out.`);
+    throw settingError(`${subject}: the URL of the endpoint has a query or a fragment. Leave it out.`);
   }
   return (given as string).replace(/\/+$/, '');
 }
@@ -144,8 +145,8 @@ const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
 function headersIn(given: unknown, subject: string): Readonly<Record<string, string>> {
   const headers = textsIn(given, subject);
   for (const [name, value] of Object.entries(headers)) {
-    if (!HEADER_NAME.test(name)) throw invalid(`${subject}: ${JSON.stringify(name)} is no name of a header.`);
-    if (!HEADER_VALUE.test(value)) throw invalid(`${subject}: the value of ${name} is not printable ASCII text.`);
+    if (!HEADER_NAME.test(name)) throw settingError(`${subject}: ${JSON.stringify(name)} is no name of a header.`);
+    if (!HEADER_VALUE.test(value)) throw settingError(`${subject}: the value of ${name} is not printable ASCII text.`);
   }
   return headers;
 }
@@ -153,7 +154,8 @@ function headersIn(given: unknown, subject: string): Readonly<Record<string, str
 function textsIn(given: unknown, subject: string): Readonly<Record<string, string>> {
   const object = objectIn(given, subject);
   for (const [name, value] of Object.entries(object)) {
-    if (typeof value !== 'string') throw invalid(`${subject}: the value of ${JSON.stringify(name)} is not a text.`);
+    if (typeof value !== 'string')
+      throw settingError(`${subject}: the value of ${JSON.stringify(name)} is not a text.`);
   }
   return object as Record<string, string>;
 }
@@ -161,12 +163,12 @@ function textsIn(given: unknown, subject: string): Readonly<Record<string, strin
 /** Throws if `given` is no object, or has a member that is not in `known`. */
 function objectIn(given: unknown, subject: string, known?: readonly string[]): Readonly<Record<string, unknown>> {
   if (typeof given !== 'object' || given === null || Array.isArray(given))
-    throw invalid(`${subject} is not an object.`);
+    throw settingError(`${subject} is not an object.`);
   for (const key of known === undefined ? [] : Object.keys(given)) {
     if (known?.includes(key)) continue;
     const close = nearest(key, known ?? []);
     const hint = close === null ? `Its members are ${known?.join(', ')}.` : `Did you mean ${close}?`;
-    throw invalid(`${subject} has no member ${key}. ${hint}`);
+    throw settingError(`${subject} has no member ${key}. ${hint}`);
   }
   return given as Record<string, unknown>;
 }

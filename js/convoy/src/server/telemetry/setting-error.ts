@@ -2,6 +2,6 @@
 
 import { ConvoyError } from '../../values/errors.js';
 
-export function invalid(message: string): ConvoyError {
+export function settingError(message: string): ConvoyError {
   return new ConvoyError('INVALID_ARGS', message);
 }
