@@ -43,8 +43,11 @@ export interface BaseContext<Model = UntypedModel> {
 export interface Log {
   /** Written in development, and with `CONVOY_DEBUG=1`. */
   readonly debug: LogLine;
+  /** What happens as expected. */
   readonly info: LogLine;
+  /** What someone should look at. */
   readonly warn: LogLine;
+  /** What has failed. */
   readonly error: LogLine;
 }
 
