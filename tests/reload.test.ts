@@ -2,7 +2,7 @@
 
 import { defineSchema, defineTable, query } from '@avvos/convoy';
 import { createConvoyClient } from '@avvos/convoy/client';
-import { type Convoy, createConvoy } from '@avvos/convoy/node';
+import { type Convoy, type ConvoyEvent, createConvoy, type OnEvent } from '@avvos/convoy/node';
 import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -15,7 +15,7 @@ afterEach(async () => {
 
 const databaseUrl = freshDatabaseUrl();
 
-async function create(changed: object = {}, options: { poolSize?: number } = {}): Promise<Convoy> {
+async function create(changed: object = {}, options: { poolSize?: number; onEvent?: OnEvent } = {}): Promise<Convoy> {
   const messages = { ...functions.messages, ...changed };
   const program = { schema, functions: { ...functions, messages } };
   const convoy = await createConvoy({ ...program, ...options, databaseUrl, createDatabase: true, programKey: 'chat' });
@@ -34,6 +34,18 @@ async function engines(): Promise<number> {
   await client.end();
   return rows[0].count;
 }
+
+test('events go to the handler of the newest code', async () => {
+  const given: ConvoyEvent[] = [];
+  const convoy = await create({}, { onEvent: (event) => given.push(event) });
+  let onCall = () => {};
+  const called = new Promise<void>((resolve) => (onCall = resolve));
+  const again = await create({}, { onEvent: ({ type }) => (type === 'call' ? onCall() : undefined) });
+  expect(again).toBe(convoy);
+  await convoy.mutation(api.channels.create, { name: 'events' });
+  await called;
+  expect(given.filter(({ type }) => type === 'call')).toEqual([]);
+});
 
 test('loads the code into the running engine, and open watches get its results', async () => {
   const convoy = await create();
