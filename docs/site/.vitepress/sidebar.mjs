@@ -18,6 +18,7 @@ export const sidebar = [
       { text: 'Access rules', link: '/access' },
       { text: 'Row-level security', link: '/row-level-security' },
       { text: 'Transactions and performance', link: '/transactions' },
+      { text: 'Why a query ran', link: '/why' },
       { text: 'React and the client', link: '/react' },
       { text: 'Lists in pages', link: '/lists' },
       { text: 'Server rendering', link: '/server-rendering' },

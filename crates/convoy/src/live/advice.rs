@@ -133,7 +133,7 @@ struct Compared<'a> {
 
 /// A read of a narrower range of another index with the same answer; `None` if the conditions
 /// and the order of the scan give none.
-fn narrower(scan: &Scan) -> Option<Advice> {
+pub(crate) fn narrower(scan: &Scan) -> Option<Advice> {
     let index = scan.index();
     let (used, rest) = index.fields.split_at(scan.eq.len());
     let conditions = scan.filter.as_ref().map_or(&[][..], all_of);

@@ -1,6 +1,7 @@
 /** Defines the commands for data: `export`, `import`, `seed`, `check` and `doctor`. */
 import type { Command } from 'commander';
 import { type CheckFlags, runCheck } from './commands/check.js';
+import { type CheckLiveFlags, runCheckLive } from './commands/check-live.js';
 import { type DoctorFlags, runDoctor } from './commands/doctor.js';
 import { type ExportFlags, runExport } from './commands/export.js';
 import { type ImportFlags, runImport } from './commands/import.js';
@@ -11,7 +12,8 @@ const EXIT_CODES = {
   export: 'Exits with 0, or with 1 after an error. Run it again to continue an interrupted export.',
   import: 'Exits with 0, or with 1 if lines were rejected or after an error. Run it again to continue.',
   seed: 'Exits with 0, or with 1 if the database contains documents, lines were rejected, or after an error.',
-  check: 'Exits with 0, or with 1 if there are differences or documents that do not fit, or after an error.',
+  check:
+    'Exits with 0, or with 1 if there are differences or documents that do not fit, with --live above a threshold, or after an error.',
   doctor: 'Exits with 0, or with 1 if a line is a failure.',
 };
 
@@ -63,7 +65,19 @@ export function defineDataCommands(
         'the database, documents that do not fit, and indexes that are not used. Changes nothing in the database.',
     )
     .option('--all', 'check all documents instead of a sample of each large table')
-    .action((flags: CheckFlags) => runCheck(flags, terminal));
+    .option(
+      '--live',
+      'instead, run the queries, and report which writes would run them again and which indexes they lack',
+    )
+    .option('--inputs <file>', 'with --live: inputs, such as { "messages.list": [{ "room": "hall" }] }')
+    .option('--context <json>', 'with --live: the context of the calls, instead of calling createContext')
+    .option('--max-fan-out <n>', 'with --live: exit with 1 if a write would run more live queries than this')
+    .option('--max-whole-reads <n>', 'with --live: exit with 1 if queries read more whole tables than this')
+    .option('--url <url>', 'with --live: the API of the server whose live queries have inputs to use')
+    .option('--port <port>', 'with --live: its port on this machine (PORT, or 3000)')
+    .action(({ live = false, ...flags }: CheckFlags & CheckLiveFlags & { readonly live?: boolean }) =>
+      live ? runCheckLive(flags, terminal) : runCheck(flags, terminal),
+    );
 
   command('doctor')
     .summary('check Node, engine, code, database, port and a deployed server')

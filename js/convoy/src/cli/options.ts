@@ -175,6 +175,13 @@ function parseCount(text: string, source: string): number {
   throw new Error(`${source} is ${JSON.stringify(text)}: give a number from 1.`);
 }
 
+/** The value of a flag that sets a threshold; `null` without the flag. */
+export function parseThreshold(text: string | undefined, flag: string): number | null {
+  if (text === undefined) return null;
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new Error(`${flag} is ${JSON.stringify(text)}: give a number from 0.`);
+}
+
 /** The engine checks networks. */
 function parseProxies(text: string | undefined): boolean | number | readonly string[] | undefined {
   if (text === undefined) return undefined;

@@ -9,7 +9,7 @@ use super::Registry;
 use super::query::{Phase, Query, RunTarget};
 use super::run_counts::{FunctionRuns, RunCounts};
 use crate::db::{ReadSet, TableRead};
-use crate::live::advice::{Advice, advise};
+use crate::live::advice::{Advice, advise, narrower};
 use crate::live::cause::RunRecord;
 use crate::live::describe_cause::{CauseInfo, describe_read, describe_scan};
 use crate::live::share_key::ShareKey;
@@ -42,6 +42,8 @@ pub(crate) struct QueryInfo {
     pub args: Option<serde_json::Value>,
     /// Its read set, one line for each entry.
     pub reads: Vec<String>,
+    /// The tables that it depends on, and how.
+    pub depends_on: Vec<Dependence>,
     /// How many subscribers it has.
     pub subscribers: usize,
     /// How many runs have begun.
@@ -57,6 +59,19 @@ pub(crate) struct QueryInfo {
     /// Its last runs, the newest last; only where one function was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<RunInfo>>,
+}
+
+/// Reads of one table that differ only in their values.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Dependence {
+    /// The table in Postgres; absent if it can be any.
+    table: Option<String>,
+    /// Whether every write to the table makes the query run again.
+    whole: bool,
+    /// A read that would make it run less often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<Advice>,
 }
 
 /// Counters by the kind of the cause.
@@ -160,6 +175,7 @@ fn describe(query: &Query) -> QueryInfo {
         function: name(&query.target).to_owned(),
         args,
         reads: lines(&query.reads),
+        depends_on: dependences(&query.reads),
         subscribers: query.subscribers.len().max(usize::from(query.is_auth())),
         runs: query.runs,
         causes: causes(&query.counts),
@@ -218,6 +234,31 @@ impl FunctionInfo {
             other_equal: runs.other_equal,
         }
     }
+}
+
+/// The tables of a read set.
+fn dependences(reads: &ReadSet) -> Vec<Dependence> {
+    let mut found = Vec::new();
+    let mut add = |table: Option<&str>, whole, advice| {
+        let dependence = Dependence { table: table.map(str::to_owned), whole, advice };
+        if !found.contains(&dependence) {
+            found.push(dependence);
+        }
+    };
+    reads.points.iter().for_each(|(table, _)| add(Some(table), false, None));
+    // A query has few forms of reads, however many reads.
+    let mut forms: Vec<&TableRead> = Vec::new();
+    for range in &reads.ranges {
+        if forms.iter().all(|form| form.cut != range.cut || !form.scan.has_same_form(&range.scan)) {
+            forms.push(range);
+            add(Some(&range.table().physical), range.is_whole(), narrower(&range.scan));
+        }
+    }
+    reads.tables.iter().for_each(|table| add(Some(table), true, None));
+    if reads.everything {
+        add(None, true, None);
+    }
+    found
 }
 
 /// The lines of a read set.

@@ -32,11 +32,22 @@ export interface LiveRun {
   readonly furtherCommits: number;
 }
 
+/** Reads of one table that differ only in their values. */
+export interface Dependence {
+  /** The table in Postgres; `null` if it can be any. */
+  readonly table: string | null;
+  /** Whether every write to the table makes the query run again. */
+  readonly whole: boolean;
+  /** A read that would make it run less often. */
+  readonly advice?: RunAdvice;
+}
+
 /** One live query. */
 export interface LiveQueryOverview {
   readonly function: string;
   readonly args: unknown;
   readonly reads: readonly string[];
+  readonly dependsOn: readonly Dependence[];
   readonly subscribers: number;
   readonly runs: number;
   readonly causes: Readonly<Record<string, CountedRuns>>;
