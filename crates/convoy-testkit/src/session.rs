@@ -24,7 +24,7 @@ pub struct LiveSession {
 pub struct Answers {
     /// The id of the session on this server.
     pub id: String,
-    /// Messages other than results (`error`, `settled`, `auth`, `end`), in order of arrival.
+    /// Messages other than results (`error`, `included`, `settled`, `auth`, `end`), in order of arrival.
     pub messages: Vec<Value>,
     /// The number of results received, whole or as rows.
     pub results: usize,
@@ -32,6 +32,8 @@ pub struct Answers {
     pub deltas: usize,
     /// The number of results confirmed as unchanged.
     pub unchanged: usize,
+    /// How often each query was answered: by a result, rows, or that it is unchanged.
+    answered: HashMap<u64, usize>,
     /// When the last result arrived, whole or as rows.
     pub last_result: Option<Instant>,
     /// The newest position received.
@@ -142,6 +144,11 @@ impl Answers {
         Answers { results_by_query, ..Answers::default() }
     }
 
+    /// How often this stream has answered a query.
+    pub fn answered(&self, query: u64) -> usize {
+        self.answered.get(&query).copied().unwrap_or_default()
+    }
+
     /// The hash of the newest result of a query.
     pub fn hash(&self, query: u64) -> Option<&str> {
         self.results_by_query.get(&query).map(|result| result.hash.as_str())
@@ -167,6 +174,9 @@ impl Answers {
         }
         if message["id"].as_u64().is_some_and(|query| self.removed.contains(&query)) {
             return;
+        }
+        if matches!(kind, "result" | "rows" | "same") {
+            *self.answered.entry(message["id"].as_u64().expect("a query id")).or_default() += 1;
         }
         let query = || message["id"].as_u64().expect("a query id");
         let hash = || message["hash"].as_str().expect("a hash").to_owned();
@@ -194,7 +204,7 @@ impl Answers {
                 assert_eq!(result.hash, hash());
                 self.unchanged += 1;
             }
-            "error" | "settled" | "auth" | "end" => self.messages.push(message),
+            "error" | "included" | "settled" | "auth" | "end" => self.messages.push(message),
             _ => panic!("{message} is no message of this protocol"),
         }
     }

@@ -40,6 +40,8 @@ pub enum Failpoint {
     IgnoreExpiry,
     /// The read set of a context is not tracked.
     ContextUnwatched,
+    /// Results from memory may be older than the consistency token of a request.
+    IgnorePosition,
     /// No change reaches the reads kept in memory.
     StaleCachedReads,
     /// All clients receive the same retry delay.

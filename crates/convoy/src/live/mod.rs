@@ -133,7 +133,7 @@ impl Live {
             limits: config.limits.clone(),
             dev: config.dev,
             failpoints: config.failpoints.clone(),
-            clock: Clock::new(node),
+            clock: Clock::new(node, config.failpoints.clone()),
             read_now,
             due: Notify::new(),
             warned: Mutex::default(),

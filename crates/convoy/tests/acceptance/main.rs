@@ -22,6 +22,7 @@ mod postgres_as_oracle;
 mod reconnects;
 mod scale;
 mod server_process;
+mod session_guarantees;
 mod session_settings;
 mod subscribe_race;
 mod tokens;
