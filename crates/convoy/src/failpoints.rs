@@ -44,6 +44,8 @@ pub enum Failpoint {
     IgnorePosition,
     /// No change reaches the reads kept in memory.
     StaleCachedReads,
+    /// A client that reconnects counts as current with every result.
+    TrustHashes,
     /// All clients receive the same retry delay.
     NoJitter,
     /// A result serves everyone with the same input, regardless of the caller.

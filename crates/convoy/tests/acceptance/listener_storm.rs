@@ -132,7 +132,7 @@ async fn kill(psql: &mut Psql, port: u16) {
 }
 
 /// The lists of all channels, as the query returns them.
-async fn lists(psql: &mut Psql) -> HashMap<String, Vec<String>> {
+pub(crate) async fn lists(psql: &mut Psql) -> HashMap<String, Vec<String>> {
     let rows = psql
         .column(
             "select (data ->> 'channel') || '=' || string_agg(data ->> 'body', ',' order by (data ->> 'n')::int desc, created_at desc, id desc)

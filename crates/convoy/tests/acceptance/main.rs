@@ -9,6 +9,7 @@ mod bad_callers;
 mod barrier;
 mod chat;
 mod damaged_log;
+mod drops;
 mod forged_marks;
 mod hang_ups;
 mod idle_and_slow;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Registry;
 use super::session::{FRAME_DELAY, LiveSession, MAX_CONTROL_MESSAGES, NextFrame, Subscription};
+use crate::failpoints::Failpoint;
 use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
 use crate::live::registry::query::Query;
 
@@ -65,7 +66,12 @@ impl Registry {
                 continue;
             }
             let client_hash = subscription.client_hash;
+            let is_first = subscription.last_sent.is_none();
             subscription.last_sent = Some(answer.hash());
+            if is_first && client_hash.is_some() && self.failpoints.has(Failpoint::TrustHashes) {
+                subscription.client_hash = None;
+                continue;
+            }
             subscription.client_hash = answer.data().map(|_| answer.hash());
             messages.push(SessionMessage::Answer { id: client_query, answer, client_hash });
             if !session.pending_acks.is_empty() {
