@@ -114,6 +114,7 @@ export const sidebar = [
       { text: 'Ordering', link: '/internals/ordering' },
       { text: 'Telemetry', link: '/internals/telemetry' },
       { text: 'JavaScript', link: '/internals/javascript' },
+      { text: 'The acceptance suite', link: '/internals/acceptance' },
       { text: 'Glossary', link: '/internals/glossary' },
     ],
   },
