@@ -79,6 +79,18 @@ pub(crate) struct AnswerStamp {
     pub ts: u64,
     /// The token of a client that has received it.
     pub position: Arc<str>,
+    /// In development: why its run was made, a JSON string.
+    pub cause: Option<String>,
+}
+
+impl AnswerStamp {
+    /// Appends the cause as a member, if there is one.
+    fn write_cause(&self, out: &mut Vec<u8>) {
+        if let Some(cause) = &self.cause {
+            out.extend_from_slice(b",\"cause\":");
+            out.extend_from_slice(cause.as_bytes());
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -159,7 +171,7 @@ impl Answer {
     /// only this query.
     pub(crate) fn event(&self, name: &str) -> Bytes {
         let encode = || {
-            let AnswerStamp { ts, position } = &self.stamp;
+            let AnswerStamp { ts, position, .. } = &self.stamp;
             let message = match &self.result {
                 Ok(data) => serde_json::from_slice(data)
                     .and_then(|data| serde_json::to_string(&Event::Result { name, ts: *ts, position, data })),
@@ -174,12 +186,14 @@ impl Answer {
     /// Appends the whole answer as the members of a session's message, from after the
     /// query's id to the end of the message.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let AnswerStamp { ts, position } = &self.stamp;
+        let AnswerStamp { ts, position, .. } = &self.stamp;
         match &self.result {
             Ok(data) => {
                 let hash = hash_to_hex(self.hash);
                 out.reserve(data.len() + 160);
-                out.extend(format!(r#","hash":"{hash}","ts":{ts},"position":"{position}","data":"#).bytes());
+                out.extend(format!(r#","hash":"{hash}","ts":{ts},"position":"{position}""#).bytes());
+                self.stamp.write_cause(out);
+                out.extend_from_slice(b",\"data\":");
                 out.extend_from_slice(data);
                 out.push(b'}');
             }
@@ -196,9 +210,11 @@ impl Answer {
 
     /// Appends a delta to this answer in the same way as [`Answer::write`].
     pub(crate) fn write_delta(&self, delta: &Delta, out: &mut Vec<u8>) {
-        let (AnswerStamp { ts, position }, from, hash) = (&self.stamp, hash_to_hex(delta.from), hash_to_hex(self.hash));
+        let (AnswerStamp { ts, position, .. }, from, hash) =
+            (&self.stamp, hash_to_hex(delta.from), hash_to_hex(self.hash));
         out.reserve(delta.members.len() + 200);
         out.extend(format!(r#","from":"{from}","hash":"{hash}","ts":{ts},"position":"{position}""#).bytes());
+        self.stamp.write_cause(out);
         out.extend_from_slice(delta.members.as_bytes());
         out.push(b'}');
     }
@@ -218,7 +234,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn answer(result: Result<&'static str, Failure>) -> Answer {
-        let stamp = AnswerStamp { ts: 7, position: "p.1".into() };
+        let stamp = AnswerStamp { ts: 7, position: "p.1".into(), cause: None };
         Answer::new("a.b", result.map(Bytes::from), stamp, None)
     }
 
@@ -246,6 +262,13 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn in_development_a_result_says_why_its_run_was_made() {
+        let stamp = AnswerStamp { ts: 7, position: "p.1".into(), cause: Some("\"a\"".to_owned()) };
+        let answer = Answer::new("a.b", Ok(Bytes::from("1")), stamp, None);
+        assert!(encoded(&answer).ends_with(r#""position":"p.1","cause":"a","data":1}"#), "{}", encoded(&answer));
+    }
+
+    #[test]
     fn equal_errors_have_equal_hashes() {
         let fail = || Err(Failure::internal("x", &"boom"));
         assert_eq!(answer(fail()).hash(), answer(fail()).hash());
@@ -262,7 +285,7 @@ pub(super) mod tests {
     #[test]
     fn a_delta_is_sent_only_to_holders_of_its_base() {
         let rows = format!(r#"{{"id":"a","text":"{0}"}},{{"id":"b","text":"{0}"}}"#, "a row ".repeat(30));
-        let stamp = |ts, position: &str| AnswerStamp { ts, position: position.into() };
+        let stamp = |ts, position: &str| AnswerStamp { ts, position: position.into(), cause: None };
         let before = Answer::new("a.b", Ok(format!("[{rows}]").into()), stamp(7, "p.1"), None);
         let data = format!(r#"[{rows},{{"id":"c"}}]"#);
         let after = Answer::new("a.b", Ok(data.into()), stamp(8, "p.2"), Some(&before));

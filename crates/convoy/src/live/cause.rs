@@ -257,7 +257,7 @@ pub(crate) struct RunRecord {
     /// Its number among the runs of its query.
     pub run: u64,
     /// Why it was made.
-    pub cause: RunCause,
+    pub cause: Arc<RunCause>,
     /// How many more commits concerned the query before the run began, and are in its answer.
     pub further: u32,
     /// When it began.

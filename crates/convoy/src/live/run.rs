@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 
 use super::answer::{Answer, AnswerOrigin, AnswerStamp};
 use super::cause::{CauseKind, RunCause};
+use super::describe_cause::CauseInfo;
 use super::registry::{CompletedRun, EndedRun, NextStep, RunTarget, SessionContext, Ticket};
 use super::share_key::ShareKey;
 use super::{Live, QueryId, milliseconds};
@@ -181,7 +182,7 @@ impl Live {
             RunTarget::Query(query_key) => &query_key.function,
             RunTarget::Auth(_) => &self.context_name,
         };
-        let cause = ticket.origin.and_then(|origin| origin.span);
+        let cause = ticket.cause.origin().and_then(|origin| origin.span);
         let mut span = self.tracer.caused(SpanKind::Internal, format!("live {function}"), cause);
         span.set("convoy.function", function.clone());
         span.set("convoy.query.id", id as i64);
@@ -241,12 +242,14 @@ impl Live {
         let share =
             program.filter(|_| host_reported).map(|program| self.share_key(&program, &query_key.function, seen));
         let now = Instant::now();
-        let stamp = AnswerStamp { ts: milliseconds(), position: self.clock.encode(now).into() };
+        // Text always serializes.
+        let cause = self.dev.then(|| serde_json::to_string(&CauseInfo::of(&ticket.cause).text).unwrap_or_default());
+        let stamp = AnswerStamp { ts: milliseconds(), position: self.clock.encode(now).into(), cause };
         let answer = Answer::new(&query_key.function, result, stamp, ticket.before.as_deref());
         if let Some(failure) = answer.failure() {
             span.fail(failure.code.as_str());
         }
-        let committed_at = ticket.origin.map(|origin| origin.at);
+        let committed_at = ticket.cause.origin().map(|origin| origin.at);
         let answer = answer.made_for(AnswerOrigin::new(committed_at, span.at().remote()));
         let transient = answer.is_transient();
         let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect };
@@ -301,7 +304,7 @@ impl Live {
 impl Live {
     /// An answer of `name` with this failure.
     pub(crate) fn error_answer(&self, name: &str, failure: Failure) -> Answer {
-        let stamp = AnswerStamp { ts: milliseconds(), position: self.position().into() };
+        let stamp = AnswerStamp { ts: milliseconds(), position: self.position().into(), cause: None };
         Answer::new(name, Err(failure), stamp, None)
     }
 }

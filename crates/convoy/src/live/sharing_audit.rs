@@ -29,7 +29,7 @@ impl Live {
                 () = live.stop.cancelled() => return,
                 run = live.dispatcher.query(&program, &request) => run,
             };
-            let stamp = AnswerStamp { ts: milliseconds(), position: "".into() };
+            let stamp = AnswerStamp { ts: milliseconds(), position: "".into(), cause: None };
             let again = Answer::new(&query_key.function, run.result, stamp, None);
             // After a change in between, the two may differ.
             let is_comparable = again.data().is_some() && live.lock().is_idle_since(id, runs);

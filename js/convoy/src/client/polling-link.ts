@@ -83,5 +83,5 @@ function serverUnavailable(results: readonly PollResult[]): ConvoyError | null {
 /** The hash is empty because the server names no hash for the result of a plain call. */
 function messageOf(result: PollResult, seq: number): LiveMessage {
   if ('error' in result) return { type: 'error', seq, id: result.id, error: errorPayloadFrom(result.error) };
-  return { type: 'result', seq, id: result.id, hash: '', position: undefined, data: result.data };
+  return { type: 'result', seq, id: result.id, hash: '', position: undefined, cause: undefined, data: result.data };
 }

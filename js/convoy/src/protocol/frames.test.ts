@@ -16,8 +16,18 @@ const error = { code: 'INTERNAL', message: 'm' };
 /** One message of each kind, with all its members. */
 const WHOLE = [
   { type: 'session', seq: 0, session: 'ab', protocol: 1 },
-  { type: 'result', seq: 1, id: 7, hash: 'h', position: 'p', data: null },
-  { type: 'rows', seq: 2, id: 7, from: 'h', hash: 'i', position: 'p', rows: [[0, 2], { row: null }], rest: { a: 1 } },
+  { type: 'result', seq: 1, id: 7, hash: 'h', position: 'p', cause: 'c', data: null },
+  {
+    type: 'rows',
+    seq: 2,
+    id: 7,
+    from: 'h',
+    hash: 'i',
+    position: 'p',
+    cause: 'c',
+    rows: [[0, 2], { row: null }],
+    rest: { a: 1 },
+  },
   { type: 'same', seq: 3, id: 7, hash: 'h', position: 'p' },
   { type: 'error', seq: 4, id: 7, error },
   { type: 'settled', seq: 5, key: 'k' },
@@ -35,7 +45,7 @@ describe('a message', () => {
   test.each(WHOLE)(
     'of type $type without a required member, or with one of the wrong type, is malformed',
     (message) => {
-      const optional = new Set(['position', 'rest', 'result', ...(message.type === 'error' ? ['id'] : [])]);
+      const optional = new Set(['position', 'cause', 'rest', 'result', ...(message.type === 'error' ? ['id'] : [])]);
       for (const name of Object.keys(message).filter((name) => name !== 'type')) {
         const { [name]: _, ...without } = message as Record<string, unknown>;
         const read = parseMessage(JSON.stringify(without));
@@ -81,5 +91,5 @@ test('a frame is a list of valid messages; a blank one is a heartbeat', () => {
  */
 test('the messages of this protocol version have not changed', () => {
   const shapes = createHash('sha256').update(JSON.stringify(MESSAGES)).digest('hex').slice(0, 16);
-  expect({ PROTOCOL, shapes }).toEqual({ PROTOCOL: 1, shapes: 'df3350e6974fd5f9' });
+  expect({ PROTOCOL, shapes }).toEqual({ PROTOCOL: 1, shapes: '08dd56b96d827680' });
 });

@@ -21,10 +21,10 @@ export type CallAnswer =
 export const MESSAGES = {
   /** Always first: the session is open, and this is its name. */
   session: { session: 'text', protocol: 'count' },
-  /** The whole result of a query. */
-  result: { id: 'count', hash: 'text', position: 'text?', data: 'json' },
+  /** The whole result of a query. `cause`, in development only: why its run was made. */
+  result: { id: 'count', hash: 'text', position: 'text?', cause: 'text?', data: 'json' },
   /** The result as a patch of the one whose hash is `from`; `rest` where the list is the `page` of an object. */
-  rows: { id: 'count', from: 'text', hash: 'text', position: 'text?', rows: 'pieces', rest: 'object?' },
+  rows: { id: 'count', from: 'text', hash: 'text', position: 'text?', cause: 'text?', rows: 'pieces', rest: 'object?' },
   /** The result that the client has under this hash is still current. */
   same: { id: 'count', hash: 'text', position: 'text?' },
   /** The query failed; without `id`, a message of the client was malformed or not allowed. */

@@ -132,7 +132,8 @@ impl World {
             }
             if ticket.caller.as_deref() == Some(BAD) && shuttle::rand::thread_rng().gen_bool(0.5) {
                 let failure = crate::error::Failure::new(crate::error::Code::Timeout, "it took too long");
-                let answer = Answer::new("f", Err(failure), AnswerStamp { ts: 0, position: "".into() }, None);
+                let answer =
+                    Answer::new("f", Err(failure), AnswerStamp { ts: 0, position: "".into(), cause: None }, None);
                 let completed =
                     CompletedRun { reads: ReadSet::default(), answer: Arc::new(answer), share: None, suspect: true };
                 let now = self.now();
@@ -145,7 +146,7 @@ impl World {
             let value = self.database.lock().expect("sound")[&*query_key.input];
             let mut reads = ReadSet::default();
             reads.table(&query_key.input);
-            let stamp = AnswerStamp { ts: 0, position: "".into() };
+            let stamp = AnswerStamp { ts: 0, position: "".into(), cause: None };
             let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), stamp, None));
             let completed = CompletedRun { reads, answer, share: Some(ShareKey::public()), suspect: false };
             let now = self.now();

@@ -41,7 +41,7 @@ use super::answer::Answer;
 use super::cause::{CauseKind, PendingCause, RunCause, RunRecord};
 use super::message::SessionId;
 use super::share_key::ShareKey;
-use crate::change::{CommitOrigin, TablesRead};
+use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
 use crate::failpoints::{Failpoint, Failpoints};
@@ -124,12 +124,12 @@ pub(super) struct Ticket {
     pub subscribers: usize,
     /// The number of the run among those of its query.
     pub run: u64,
+    /// Why it is made.
+    pub cause: Arc<RunCause>,
     /// Whether other callers may move to a query of their own if the run takes long.
     pub can_isolate: bool,
     /// How long the previous run took.
     pub last_duration: Duration,
-    /// The commit that it is made for, if it is one.
-    pub origin: Option<CommitOrigin>,
 }
 
 /// The result of a run.
@@ -262,9 +262,9 @@ impl Registry {
             before: query.answer.clone().filter(|_| query.subscribers.iter().any(takes_deltas)),
             subscribers: query.subscribers.len(),
             run: query.runs,
+            cause: query.cause.0.clone(),
             can_isolate: query.can_isolate(),
             last_duration: query.last_duration,
-            origin: query.cause.0.origin(),
         })
     }
 

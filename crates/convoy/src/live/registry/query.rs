@@ -97,7 +97,7 @@ pub(super) struct Query {
     /// How many more commits concern it since.
     pub further_commits: u32,
     /// Why the run in flight was made, and how many more commits it includes.
-    pub cause: (RunCause, u32),
+    pub cause: (Arc<RunCause>, u32),
     /// The last runs, the newest last.
     pub history: VecDeque<Arc<RunRecord>>,
     /// All its runs.
@@ -131,7 +131,7 @@ impl Query {
             first_missing: Some(sequence),
             pending_cause: Some(cause.into()),
             further_commits: 0,
-            cause: (RunCause::Event(CauseKind::Unknown), 0),
+            cause: (Arc::new(RunCause::Event(CauseKind::Unknown)), 0),
             history: VecDeque::new(),
             counts: RunCounts::default(),
             due: None,
@@ -152,14 +152,13 @@ impl Query {
     pub(super) fn take_cause(&mut self) {
         let unknown = || PendingCause::from(CauseKind::Unknown);
         let cause = self.pending_cause.take().unwrap_or_else(unknown).resolve(&self.reads);
-        self.cause = (cause, std::mem::take(&mut self.further_commits));
+        self.cause = (Arc::new(cause), std::mem::take(&mut self.further_commits));
     }
 
     /// Remembers the run in flight, which ends now. `equal`: whether its answer equals the
     /// previous one.
     pub(super) fn record_run(&mut self, began: Instant, equal: Option<bool>, now: Instant) -> Arc<RunRecord> {
-        let unknown = (RunCause::Event(CauseKind::Unknown), 0);
-        let (cause, further) = std::mem::replace(&mut self.cause, unknown);
+        let (cause, further) = self.cause.clone();
         let took = now.saturating_duration_since(began);
         let record = Arc::new(RunRecord { run: self.runs, cause, further, began, took, equal });
         if self.history.len() == MAX_HISTORY {

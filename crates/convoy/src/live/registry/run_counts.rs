@@ -71,9 +71,9 @@ impl FunctionRuns {
     pub(super) fn add(&mut self, record: &Arc<RunRecord>) {
         self.counts.add(record);
         self.compared += u64::from(record.equal.is_some());
-        let RunCause::Change(hit) = &record.cause else { return };
+        let RunCause::Change(hit) = &*record.cause else { return };
         let equal = record.equal == Some(true);
-        let is_same = |other: &ReadRuns| match &other.example.cause {
+        let is_same = |other: &ReadRuns| match &*other.example.cause {
             RunCause::Change(other) => other.table == hit.table && is_same_read(&other.read, &hit.read),
             RunCause::Event(_) => false,
         };

@@ -68,7 +68,7 @@ impl World {
         seen: &[(&str, Option<&str>)],
     ) -> NextStep {
         let share = ShareKey::of_run(Some(seen_as(seen)));
-        let stamp = AnswerStamp { ts: 0, position: "p".into() };
+        let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
         let answer = Answer::new("f", Ok(answer.to_owned().into()), stamp, None);
         let completed =
             CompletedRun { reads: reading(reads), answer: Arc::new(answer), share: Some(share), suspect: false };
@@ -482,7 +482,7 @@ fn a_query_that_fails_transiently_does_not_delay_others() {
     let ids = world.queued();
     world.run(ids[0], "0", "t");
     let ticket = world.begin(ids[1]);
-    let stamp = AnswerStamp { ts: 0, position: "p".into() };
+    let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
     let away = Answer::new("f", Err(Failure::new(Code::Unavailable, "away")), stamp, None);
     let completed = CompletedRun { reads: ReadSet::default(), answer: Arc::new(away), share: None, suspect: true };
     let now = world.now();

@@ -5,7 +5,15 @@ import type { LiveMessage } from '../../protocol/frames.js';
 import { EventLog, MAX_EVENTS } from './event-log.js';
 import { record } from './use-inspection.js';
 
-const result = (id: number): LiveMessage => ({ type: 'result', seq: id, id, hash: 'h', position: undefined, data: [] });
+const result = (id: number, cause?: string): LiveMessage => ({
+  type: 'result',
+  seq: id,
+  id,
+  hash: 'h',
+  position: undefined,
+  cause,
+  data: [],
+});
 
 test('the messages of a frame are logged with the keys of their queries, the latest first', () => {
   const log = new EventLog();
@@ -19,6 +27,12 @@ test('the messages of a frame are logged with the keys of their queries, the lat
     { kind: 'included', queries: ['notes.list', 'a query that has ended'], frame: 1, at: 5 },
     { kind: 'result', text: 'notes.list', queries: ['notes.list'], frame: 1, size: JSON.stringify(result(1)).length },
   ]);
+});
+
+test('a result is logged with the cause that the server gives', () => {
+  const log = new EventLog();
+  log.addFrame([result(1, 'notes:1 changed, written by notes.edit')], 5, () => 'notes.list');
+  expect(log.events[0]?.text).toBe('notes.list (notes:1 changed, written by notes.edit)');
 });
 
 test('only the latest events are kept', () => {

@@ -38,7 +38,7 @@ export class EventLog {
     this.#frame += 1;
     for (const message of messages) {
       const queries = idsIn(message).map((id) => keyOf(id) ?? 'a query that has ended');
-      const text = [textOf(message), ...queries].filter((part) => part !== '').join(' ');
+      const text = [textOf(message), ...queries, causeOf(message)].filter((part) => part !== '').join(' ');
       this.#add({ at, kind: message.type, queries, text, size: JSON.stringify(message).length });
     }
   }
@@ -62,6 +62,11 @@ export class EventLog {
 function idsIn(message: LiveMessage): readonly number[] {
   if ('ids' in message) return message.ids;
   return 'id' in message && message.id !== undefined ? [message.id] : [];
+}
+
+/** Why the run of a result was made, where the server says so. */
+function causeOf(message: LiveMessage): string {
+  return 'cause' in message && message.cause !== undefined ? `(${message.cause})` : '';
 }
 
 /** What a message says, besides its queries. */

@@ -66,7 +66,7 @@ fn range(c: &str) -> ReadSet {
 
 fn run_reading(world: &mut World, id: QueryId, answer: &str, reads: ReadSet) {
     let ticket = world.begin(id);
-    let stamp = AnswerStamp { ts: 0, position: "p".into() };
+    let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
     let answer = Arc::new(Answer::new("f", Ok(answer.to_owned().into()), stamp, None));
     let share = Some(ShareKey::of_run(Some(seen_as(&[]))));
     let now = world.now();

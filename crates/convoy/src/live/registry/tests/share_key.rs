@@ -245,7 +245,7 @@ fn after_a_failure_the_next_run_is_made_for_another_caller() {
     let [id] = to_run[..] else { panic!("one query for both") };
     let first = world.begin(id);
     let failure = Failure::new(Code::Timeout, "its context took too long");
-    let stamp = AnswerStamp { ts: 0, position: "p".into() };
+    let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
     let answer = Arc::new(Answer::new("f", Err(failure), stamp, None));
     let now = world.now();
     world.registry.finish(
@@ -266,7 +266,7 @@ fn fail(world: &mut World, id: QueryId, ticket: &Ticket) -> NextStep {
 
 fn fail_for(world: &mut World, id: QueryId, ticket: &Ticket, suspect: bool) -> NextStep {
     let failure = Failure::new(Code::Timeout, "it took too long");
-    let stamp = AnswerStamp { ts: 0, position: "p".into() };
+    let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
     let answer = Arc::new(Answer::new("f", Err(failure), stamp, None));
     let now = world.now();
     world
