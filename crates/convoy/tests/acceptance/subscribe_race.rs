@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, serve};
-use crate::scale::{report, scale, seeded};
+use crate::scale::{report, scale, seeded, with_seeds};
 
 /// Concurrent races, each in a channel of its own, so that no later write covers a missed
 /// one.
@@ -18,13 +18,15 @@ const HEAD_START: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_subscription_made_while_its_answer_changes_stays_stale() {
-    let stale = subscribe_while_writing(scale(20, 400), json!([])).await;
-    assert_eq!(stale, 0);
+    with_seeds("subscribe_race", async |mut random| {
+        assert_eq!(subscribe_while_writing(scale(20, 400), &mut random, json!([])).await, 0);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_registering_after_the_run_is_detected() {
-    let stale = subscribe_while_writing(400, json!(["registerAfterRun"])).await;
+    let stale = subscribe_while_writing(400, &mut seeded(), json!(["registerAfterRun"])).await;
     assert!(stale > 0, "the failpoint was not detected");
 }
 
@@ -52,8 +54,7 @@ async fn a_write_after_the_first_frame_is_always_seen() {
 
 /// How many of the subscriptions never show the concurrent write. Ends with the first round
 /// that has such ones: how many rounds that takes depends on the scheduler.
-async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
-    let mut random = seeded();
+async fn subscribe_while_writing(rounds: usize, random: &mut StdRng, failpoints: Value) -> usize {
     let db = TestDb::new().await;
     let app = serve(&db, json!({ "failpoints": failpoints })).await;
     let mut writers = connections(&app).await;
@@ -61,7 +62,7 @@ async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
     for round in 0..rounds {
         let races = writers.iter_mut().enumerate().map(|(pair, writer)| {
             let (app, channel) = (&app, format!("{round}/{pair}"));
-            let (readers, writers) = head_starts(&mut random);
+            let (readers, writers) = head_starts(random);
             async move {
                 let reading = async {
                     yield_times(readers).await;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use convoy_testkit::{Answers, App, Reader, StreamState, TestDb};
 use futures_util::future::join_all;
 use rand::RngExt;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, with_heartbeats};
 use crate::members::{client_with_token, serve};
-use crate::scale::{report, scale, seeded};
+use crate::scale::{report, scale, seeded, with_seeds};
 
 /// The tolerance for deliveries after a token's expiry.
 const TOLERANCE: Duration = Duration::from_secs(2);
@@ -21,13 +22,15 @@ const WRITE_BEYOND: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answers_are_delivered_after_a_token_has_expired() {
-    let late = watch_past_expiry(scale(40, 500), json!([])).await;
-    assert_eq!(late, 0);
+    with_seeds("tokens", async |mut random| {
+        assert_eq!(watch_past_expiry(scale(40, 500), &mut random, json!([])).await, 0);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_an_ignored_expiry_is_detected() {
-    let late = watch_past_expiry(8, json!(["ignoreExpiry"])).await;
+    let late = watch_past_expiry(8, &mut seeded(), json!(["ignoreExpiry"])).await;
     assert!(late > 0, "the failpoint was not detected");
 }
 
@@ -72,8 +75,7 @@ async fn control_an_untracked_context_is_detected() {
 }
 
 /// How many of the streams receive an answer later than [`TOLERANCE`] after the expiry.
-async fn watch_past_expiry(streams: usize, failpoints: Value) -> usize {
-    let mut random = seeded();
+async fn watch_past_expiry(streams: usize, random: &mut StdRng, failpoints: Value) -> usize {
     let db = TestDb::new().await;
     let app = serve(&db, with_heartbeats(json!({ "failpoints": failpoints }))).await;
     let lasting = client_with_token(&app, "lasting", None, None).live(list("c")).await.read_continuously();

@@ -17,7 +17,7 @@ use self::random_query::{Expected, RandomQuery};
 use self::shape::Table;
 use crate::barrier::Barrier;
 use crate::chat;
-use crate::scale::{report, scale, seeded, split};
+use crate::scale::{report, scale, seeded, split, with_seeds};
 
 /// The ids of plain streams, of sessions, and of the queries of a session.
 const WATCHES: usize = 20;
@@ -26,39 +26,44 @@ const QUERIES_PER_SESSION: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_live_query_matches_fresh_sql() {
-    let wrong = compare(scale(3, 20), scale(8, 50), json!([])).await;
-    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+    with_seeds("postgres_as_oracle", async |mut random| {
+        let wrong = compare(scale(3, 20), scale(8, 50), &mut random, json!([])).await;
+        assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_matching_only_new_keys_is_detected() {
-    assert!(compare(1, 60, json!(["newKeysOnly"])).await.is_some(), "the failpoint was not detected");
+    assert!(compare(1, 60, &mut seeded(), json!(["newKeysOnly"])).await.is_some(), "the failpoint was not detected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_cutting_a_range_too_early_is_detected() {
-    assert!(compare(1, 60, json!(["cutTooEarly"])).await.is_some(), "the failpoint was not detected");
+    assert!(compare(1, 60, &mut seeded(), json!(["cutTooEarly"])).await.is_some(), "the failpoint was not detected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_naming_another_change_as_the_cause_is_detected() {
-    assert!(compare(1, 60, json!(["misattributeRuns"])).await.is_some(), "the failpoint was not detected");
+    assert!(
+        compare(1, 60, &mut seeded(), json!(["misattributeRuns"])).await.is_some(),
+        "the failpoint was not detected"
+    );
 }
 
 /// Starts the server several times, each with batches of writes and a barrier after each
 /// batch. Returns the first wrong answer or cause.
-async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<String> {
-    let mut random = seeded();
+async fn compare(starts: usize, batches: usize, random: &mut StdRng, failpoints: Value) -> Option<String> {
     let db = TestDb::new().await;
-    let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), &mut random)).collect();
+    let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), random)).collect();
     // An engine without live queries, so that it queries Postgres each time.
     let fresh = serve(&db, &tables, json!([])).await;
     let mut oracle = Oracle { psql: db.psql().await, fresh, right: 0, wrong: None };
     for _ in 0..30 {
         let known = oracle.known(&tables).await;
-        writes::write_externally(&mut oracle.psql, &tables, &known, &mut random).await;
+        writes::write_externally(&mut oracle.psql, &tables, &known, random).await;
     }
-    let random_queries = oracle.random_queries(&tables, &mut random).await;
+    let random_queries = oracle.random_queries(&tables, random).await;
     let (mut closed, mut barriers, mut attributed) = (Vec::new(), 0, 0);
     for _ in 0..starts {
         let app = serve(&db, &tables, failpoints.clone()).await;
@@ -67,8 +72,8 @@ async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<Str
         barrier.wait_for_log(&mut oracle.psql).await;
         let mut causes = Causes::of(&mut oracle.psql, &tables).await;
         for _ in 0..batches {
-            let single = oracle.write(&app, &tables, &mut random).await;
-            watchers.resubscribe(&app, &random_queries, &mut random).await;
+            let single = oracle.write(&app, &tables, random).await;
+            watchers.resubscribe(&app, &random_queries, random).await;
             barrier.wait_for_log(&mut oracle.psql).await;
             watchers.compare(&random_queries, &mut oracle).await;
             let checked = causes.check(&app, &random_queries, &mut oracle.psql, single).await;
