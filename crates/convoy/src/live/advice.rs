@@ -330,7 +330,10 @@ fn variable(path: &FieldPath) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use std::time::Instant;
+
     use super::*;
+    use crate::change::CommitOrigin;
     use crate::op::Op;
 
     fn schema() -> Schema {
@@ -424,7 +427,16 @@ mod tests {
     #[test]
     fn polled_tables_and_unknown_reads_have_advice_of_their_own() {
         let hit = |by, read| {
-            RunCause::Change(Box::new(Hit { commit: 1, by, table: Arc::from("m"), document: None, fields: None, read }))
+            let origin = CommitOrigin { at: Instant::now(), span: None };
+            RunCause::Change(Box::new(Hit {
+                commit: 1,
+                by,
+                origin,
+                table: Arc::from("m"),
+                document: None,
+                fields: None,
+                read,
+            }))
         };
         let text = |cause| advise(&cause, &schema()).expect("advice").text;
         assert!(text(hit(ChangeSource::Outside, HitRead::Everything)).contains("tables: ["));

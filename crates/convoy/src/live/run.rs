@@ -280,7 +280,7 @@ impl Live {
             let cause = record.cause.kind().name();
             span.set("convoy.cause", cause);
             span.set("convoy.equal", record.equal == Some(true));
-            if let RunCause::Change(hit) = &record.cause {
+            if let RunCause::Change(hit) = &*record.cause {
                 span.set("convoy.cause.commit", hit.commit as i64);
                 span.set("convoy.cause.table", hit.table.clone());
                 hit.document.into_iter().for_each(|id| span.set("convoy.cause.document", id.to_string()));

@@ -214,6 +214,7 @@ async fn buckets_outlive_a_reload_and_calls_inside_are_free() {
             caller: convoy::Caller::Inside(None),
             key: None,
             uncached: false,
+            traceparent: None,
         };
         within(app.engine.call(call)).await.expect("it is free");
     }
