@@ -8,12 +8,12 @@ import { freshDatabaseUrl } from './app.js';
 import { serveImprovised } from './improvised.js';
 import { openHarness } from './model/harness.js';
 import type { Rules } from './model/order.js';
-import { LONG, seedOfThisRun } from './model/random.js';
+import { LONG } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 import { Mismatch } from './model/session.js';
 import { schema } from './model/things.js';
 
 const STEPS = LONG ? 60_000 : 3_000;
-const seed = seedOfThisRun();
 
 async function onServer<T>(use: (psql: pg.Client) => Promise<T>, url = process.env.CONVOY_TEST_DATABASE_URL) {
   const psql = new pg.Client({ connectionString: url });
@@ -37,7 +37,7 @@ async function englishDatabaseUrl(): Promise<string | null> {
   });
 }
 
-async function runSteps(databaseUrl: string, steps: number): Promise<void> {
+async function runSteps(databaseUrl: string, steps: number, seed: number): Promise<void> {
   console.log(`model test: CONVOY_TEST_SEED=${seed} reproduces these ${steps} steps`);
   const harness = await openHarness({ databaseUrl, seed });
   try {
@@ -49,7 +49,7 @@ async function runSteps(databaseUrl: string, steps: number): Promise<void> {
 
 describe('every step has the same effect on the table and the model', () => {
   test('in a database with the default collation', { timeout: 1_200_000 }, async () => {
-    await runSteps(freshDatabaseUrl(), STEPS);
+    await withSeeds('store-model', (seed) => runSteps(freshDatabaseUrl(), STEPS, seed));
   });
 
   test('in a database with an English collation', { timeout: 1_200_000 }, async ({ skip }) => {
@@ -60,7 +60,9 @@ describe('every step has the same effect on the table and the model', () => {
       databaseUrl,
     );
     expect(sorted.rows[0].words).toEqual(['a', 'b', 'B']);
-    await runSteps(databaseUrl, STEPS / 2);
+    await withSeeds('store-model-english', async (seed) => {
+      await runSteps((await englishDatabaseUrl()) ?? databaseUrl, STEPS / 2, seed);
+    });
   });
 });
 

@@ -9,6 +9,7 @@ import { post } from './app.js';
 import { failure, serveImprovised } from './improvised.js';
 import { afterJson, nested, randomJson } from './model/json.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 
 const schema = defineSchema({
   bags: defineTable({ place: z.number(), value: z.unknown() })
@@ -49,28 +50,31 @@ describe('a value that JSON can represent', () => {
   const COUNT = LONG ? 1_000_000 : 100_000;
 
   test(`is read back equal, for ${COUNT} values`, { timeout: 600_000 }, async () => {
-    const seed = seedOfThisRun();
-    console.log(`value test: CONVOY_TEST_SEED=${seed} reproduces these values`);
-    const random = new Random(seed);
-    const app = await served();
-    const [inOne, together] = [10, 100];
-    for (let first = 0; first < COUNT / inOne; first += together) {
-      const documents = Array.from({ length: together }, (_, n) => {
-        const value = Array.from({ length: inOne }, () => randomJson(random, random.chance(0.02) ? 60 : 4));
-        return { place: first + n, value };
-      });
-      let ids: unknown[] = [];
-      await app.write(async (db) => {
-        ids = await db.insertMany('bags', documents);
-        same(await db.getMany(ids as never[]), documents);
-      });
-      await app.read(async (db) => {
-        same(await db.getMany(ids as never[]), documents);
-        const scan = db.query('bags').withIndex('by_place', (q) => q.gte('place', first).lt('place', first + together));
-        same(await scan.collect(), documents);
-      });
-    }
-    expect(await app.stored()).toBe(COUNT / inOne);
+    await withSeeds('values', async (seed) => {
+      console.log(`value test: CONVOY_TEST_SEED=${seed} reproduces these values`);
+      const random = new Random(seed);
+      const app = await served();
+      const [inOne, together] = [10, 100];
+      for (let first = 0; first < COUNT / inOne; first += together) {
+        const documents = Array.from({ length: together }, (_, n) => {
+          const value = Array.from({ length: inOne }, () => randomJson(random, random.chance(0.02) ? 60 : 4));
+          return { place: first + n, value };
+        });
+        let ids: unknown[] = [];
+        await app.write(async (db) => {
+          ids = await db.insertMany('bags', documents);
+          same(await db.getMany(ids as never[]), documents);
+        });
+        await app.read(async (db) => {
+          same(await db.getMany(ids as never[]), documents);
+          const scan = db
+            .query('bags')
+            .withIndex('by_place', (q) => q.gte('place', first).lt('place', first + together));
+          same(await scan.collect(), documents);
+        });
+      }
+      expect(await app.stored()).toBe(COUNT / inOne);
+    });
   });
 
   test('is equal over the network', async () => {
