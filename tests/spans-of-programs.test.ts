@@ -37,12 +37,18 @@ const functions = {
       return activeTrace();
     },
   }),
+  say: query({
+    handler: (ctx) => {
+      ctx.log.info('said by a query', { n: 1 });
+      return activeTrace();
+    },
+  }),
   act: action({
     handler: async (ctx) => ({ own: activeTrace(), called: await ctx.runQuery(listRef) }),
   }),
 };
 
-/** A collector that keeps the bytes of all traces. */
+/** A collector that keeps the bytes of all requests. */
 class Collector {
   readonly #server: Server;
   #bytes = Buffer.alloc(0);
@@ -53,7 +59,7 @@ class Collector {
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
-        if (request.url === '/v1/traces') this.#bytes = Buffer.concat([this.#bytes, ...chunks]);
+        this.#bytes = Buffer.concat([this.#bytes, ...chunks]);
         response.end();
         this.#arrived();
       });
@@ -65,9 +71,9 @@ class Collector {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Resolves once a span with this id has arrived. */
-  async has(id: string): Promise<void> {
-    while (!this.#bytes.includes(Buffer.from(id, 'hex'))) {
+  /** Resolves once these bytes have arrived. */
+  async has(text: string, encoding: 'hex' | 'utf8'): Promise<void> {
+    while (!this.#bytes.includes(Buffer.from(text, encoding))) {
       await new Promise<void>((resolve) => {
         this.#arrived = resolve;
       });
@@ -106,7 +112,7 @@ async function start(sampleRatio = 1): Promise<string> {
     schema,
     functions,
     createContext: (_request, base) => ({ ...base, madeIn: activeTrace() }),
-    telemetry: { otlp: { endpoint, protocol: 'http/protobuf', metrics: false, logs: false }, sampleRatio },
+    telemetry: { otlp: { endpoint, protocol: 'http/protobuf', metrics: false }, sampleRatio },
   });
   const { port } = await convoy.listen({ port: 0 });
   return `http://127.0.0.1:${port}`;
@@ -128,7 +134,7 @@ it('a span of a handler is below that of its run, which the collector receives',
   expect(span?.spanContext().traceId).toBe(traceId);
   const run = span?.parentSpanContext?.spanId ?? '';
   expect(run).toMatch(/^[0-9a-f]{16}$/);
-  await collector.has(run);
+  await collector.has(run, 'hex');
 });
 
 it('calls at the same time, and functions that others call, each find their own', async () => {
@@ -137,6 +143,12 @@ it('calls at the same time, and functions that others call, each find their own'
   for (const { data, traceId } of await Promise.all(calls)) expect(data).toBe(traceId);
   const { data, traceId } = await call(url, 'action/act');
   expect(data).toMatchObject({ own: traceId, called: { trace: traceId } });
+});
+
+it('lines of ctx.log go to the collector', async () => {
+  const url = await start();
+  await call(url, 'query/say');
+  await collector.has('said by a query', 'utf8');
 });
 
 it('a call of the program around the engine belongs to its span', async () => {

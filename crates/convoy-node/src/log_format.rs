@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::{Compact, Format, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The target of the lines of functions.
@@ -92,6 +94,32 @@ pub fn printed<'a>(text: &'a str, level: &str, function: Option<&str>) -> Cow<'a
 
 fn is_object(line: &str) -> bool {
     line.starts_with('{') && line.len() < MAX_LINE_BYTES && serde_json::from_str::<IgnoredAny>(line).is_ok()
+}
+
+/// Passes the events of `tracing` to the collectors of logs.
+pub struct Export;
+
+impl<S: Subscriber> Layer<S> for Export {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        if !convoy::exports_logs() {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields { message, function, call, given, others } = fields;
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let own = [
+            ("convoy.function", function),
+            ("convoy.run.id", call.map(|call| call.to_string())),
+            ("convoy.log.fields", given),
+        ];
+        let own = own.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?)));
+        let others = others.into_iter().map(|(name, value)| (Cow::Owned(name), text(value)));
+        convoy::LogLine::new(*event.metadata().level(), message, own.chain(others).collect()).export();
+    }
 }
 
 /// Formats the events of `tracing`.

@@ -13,7 +13,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{fmt, registry};
 
-use crate::log_format::{self, FUNCTION_TARGET, LineFormat, printed};
+use crate::log_format::{self, Export, FUNCTION_TARGET, LineFormat, printed};
 
 /// Installs the log once per process. `CONVOY_DEBUG=1` enables debug messages.
 pub fn init() {
@@ -34,7 +34,7 @@ pub fn init() {
             .with_target("convoy", own_level)
             // JavaScript decides which lines of functions there are.
             .with_target(FUNCTION_TARGET, LevelFilter::DEBUG);
-        let installed = registry().with(levels).with(lines).try_init();
+        let installed = registry().with(levels).with(lines).with(Export).try_init();
         // Another addon of this process may have installed its log first, which is then used.
         if let Err(error) = installed {
             tracing::debug!(cause = %error, "a log was already installed");

@@ -11,6 +11,8 @@
 pub mod recent_lines;
 mod redact;
 
+pub(crate) use redact::without_passwords;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::File;

@@ -15,6 +15,7 @@ use crate::live::{Counts, SessionId, SessionMessage};
 use crate::output;
 use crate::telemetry::{
     CallRecord, Gauges, Metrics, RemoteSpan, Scope, Span, SpanKind, Stage, Telemetry, Tracer, UNKNOWN,
+    dropped_lines as dropped_lines_of_exports,
 };
 
 /// How many digits of a session's id are recorded, of 32.
@@ -156,6 +157,7 @@ impl Engine {
             dropped: vec![
                 ("events", self.events().dropped()),
                 ("log_lines", dropped_lines),
+                ("exported_log_lines", dropped_lines_of_exports()),
                 ("spans", self.telemetry.tracer.dropped()),
             ],
         }

@@ -8,7 +8,7 @@ const HIDDEN: &str = "***";
 const PARAMETER: &str = "password=";
 
 /// The text without the passwords of its URLs and connection strings.
-pub(super) fn without_passwords(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_passwords(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && !text.contains(PARAMETER) {
         return Cow::Borrowed(text);
     }

@@ -1,8 +1,9 @@
 //! What an engine records about itself: metrics, for Prometheus and a collector of OTLP, and
-//! traces for the collector. The only module that uses `opentelemetry` and `prometheus`.
+//! traces and the log for the collector. The only module that uses `opentelemetry` and `prometheus`.
 
 mod call_record;
 mod config;
+mod logs;
 mod metrics;
 mod otlp;
 mod prometheus;
@@ -18,6 +19,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use call_record::CallRecord;
 pub use config::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
+pub(crate) use logs::dropped_lines;
+pub use logs::{LogLine, exports_logs};
 pub(crate) use metrics::{FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stage, Statement, UNKNOWN};
 pub(crate) use otlp::Exporters;
 pub use otlp::OtlpError;

@@ -1,4 +1,4 @@
-//! Exports traces and metrics to a collector, by OTLP over gRPC or HTTP. A task of the engine
+//! Exports traces, metrics and the log to a collector, by OTLP over gRPC or HTTP. A task of the engine
 //! does it, with a bounded queue: a collector that is slow or away costs telemetry, and
 //! nothing else.
 
@@ -10,14 +10,17 @@ use std::time::Duration;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use opentelemetry::InstrumentationScope;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{
-    ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+    ExporterBuildError, LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+    WithTonicConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogRecord};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::reader::MetricReader;
@@ -27,11 +30,12 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Otlp, OtlpProtocol};
+use super::logs::Lines;
+use super::{Otlp, OtlpProtocol, SCOPE};
 
 /// Traces that may wait for an export; further ones are dropped and counted.
 pub(super) const MAX_WAITING_TRACES: usize = 2_048;
-/// The most spans of one request, and how long the first of them waits for others.
+/// The most traces or lines of one request, and how long the first of them waits for others.
 const MAX_BATCH: usize = 512;
 const BATCH_DELAY: Duration = Duration::from_secs(1);
 /// How long one request may take, and all of them when the engine closes.
@@ -68,6 +72,7 @@ impl MetricReader for SharedReader {
 pub(crate) struct Exporters {
     traces: Option<Mutex<Traces>>,
     metrics: Option<Metrics>,
+    logs: Option<Mutex<Logs>>,
     /// Whether the last request failed: each change of that is logged once.
     is_failing: AtomicBool,
     endpoint: String,
@@ -76,6 +81,11 @@ pub(crate) struct Exporters {
 struct Traces {
     exporter: SpanExporter,
     finished: mpsc::Receiver<Vec<SpanData>>,
+}
+
+struct Logs {
+    exporter: LogExporter,
+    lines: Lines,
 }
 
 struct Metrics {
@@ -129,15 +139,23 @@ impl Exporters {
             }
             false => None,
         };
+        let logs = match otlp.logs {
+            true => {
+                let mut exporter = log_exporter(otlp)?.map_err(failed)?;
+                exporter.set_resource(resource);
+                Some(Mutex::new(Logs { exporter, lines: Lines::receive() }))
+            }
+            false => None,
+        };
         let reader = metrics.as_ref().map(|metrics| metrics.reader.clone());
         let exporters =
-            Exporters { traces, metrics, is_failing: AtomicBool::new(false), endpoint: otlp.endpoint.clone() };
+            Exporters { traces, metrics, logs, is_failing: AtomicBool::new(false), endpoint: otlp.endpoint.clone() };
         Ok((exporters, reader))
     }
 
     /// Exports until `stop` is cancelled, and then what is left.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
-        tokio::join!(self.export_traces(stop), self.export_metrics(stop));
+        tokio::join!(self.export_traces(stop), self.export_metrics(stop), self.export_logs(stop));
     }
 
     async fn export_traces(&self, stop: &CancellationToken) {
@@ -147,7 +165,7 @@ impl Exporters {
         let mut batch = Vec::new();
         loop {
             let has_more = tokio::select! {
-                has_more = collect(&mut traces.finished, &mut batch) => has_more,
+                has_more = collect(&mut traces.finished, |spans| batch.extend(spans)) => has_more,
                 () = stop.cancelled() => {
                     while let Ok(spans) = traces.finished.try_recv() {
                         batch.extend(spans);
@@ -158,6 +176,33 @@ impl Exporters {
             let limit = if has_more { TIMEOUT } else { LAST_TIMEOUT };
             if !batch.is_empty() {
                 self.report("traces", limit, traces.exporter.export(std::mem::take(&mut batch))).await;
+            }
+            if !has_more {
+                return;
+            }
+        }
+    }
+
+    async fn export_logs(&self, stop: &CancellationToken) {
+        let Some(logs) = &self.logs else { return };
+        let mut logs = logs.lock().await;
+        let scope = InstrumentationScope::builder(SCOPE).build();
+        let mut batch = Vec::new();
+        loop {
+            let has_more = tokio::select! {
+                has_more = collect(&mut logs.lines.waiting, |line| batch.push(line)) => has_more,
+                () = stop.cancelled() => false,
+            };
+            if !has_more {
+                while let Ok(line) = logs.lines.waiting.try_recv() {
+                    batch.push(line);
+                }
+            }
+            if !batch.is_empty() {
+                let records: Vec<SdkLogRecord> = batch.drain(..).map(|line| logs.lines.record(line)).collect();
+                let records: Vec<_> = records.iter().map(|record| (record, &scope)).collect();
+                let limit = if has_more { TIMEOUT } else { LAST_TIMEOUT };
+                self.report("logs", limit, logs.exporter.export(LogBatch::new(&records))).await;
             }
             if !has_more {
                 return;
@@ -206,14 +251,14 @@ impl Exporters {
     }
 }
 
-/// Collects finished traces, for a while after the first. `false` if no more will come.
-async fn collect(finished: &mut mpsc::Receiver<Vec<SpanData>>, batch: &mut Vec<SpanData>) -> bool {
-    let Some(first) = finished.recv().await else { return false };
-    batch.extend(first);
+/// Takes what waits, for a while after the first item. `false` if no more will come.
+async fn collect<T>(waiting: &mut mpsc::Receiver<T>, mut take: impl FnMut(T)) -> bool {
+    let Some(first) = waiting.recv().await else { return false };
+    take(first);
     let until = Instant::now() + BATCH_DELAY;
-    while batch.len() < MAX_BATCH {
-        match tokio::time::timeout_at(until, finished.recv()).await {
-            Ok(Some(spans)) => batch.extend(spans),
+    for _ in 1..MAX_BATCH {
+        match tokio::time::timeout_at(until, waiting.recv()).await {
+            Ok(Some(next)) => take(next),
             Ok(None) => return false,
             Err(_elapsed) => break,
         }
@@ -228,6 +273,14 @@ fn span_exporter(otlp: &Otlp) -> Built<SpanExporter> {
     Ok(match otlp.protocol {
         OtlpProtocol::Grpc => grpc(builder.with_tonic(), otlp)?.build(),
         OtlpProtocol::Http => http(builder.with_http(), otlp, "/v1/traces")?.build(),
+    })
+}
+
+fn log_exporter(otlp: &Otlp) -> Built<LogExporter> {
+    let builder = LogExporter::builder();
+    Ok(match otlp.protocol {
+        OtlpProtocol::Grpc => grpc(builder.with_tonic(), otlp)?.build(),
+        OtlpProtocol::Http => http(builder.with_http(), otlp, "/v1/logs")?.build(),
     })
 }
 

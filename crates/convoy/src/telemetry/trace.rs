@@ -232,6 +232,16 @@ impl RemoteSpan {
         text
     }
 
+    /// Its trace.
+    pub(super) fn trace(self) -> TraceId {
+        self.trace
+    }
+
+    /// Its own id.
+    pub(super) fn span(self) -> SpanId {
+        self.span
+    }
+
     fn context(self) -> SpanContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         SpanContext::new(self.trace, self.span, flags, false, VendorState::NONE)

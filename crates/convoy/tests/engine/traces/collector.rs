@@ -12,11 +12,13 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use prost::Message;
@@ -36,6 +38,7 @@ struct Requests {
     headers: Vec<HeaderMap>,
     bytes: Vec<u8>,
     metrics: Vec<String>,
+    logs: Vec<LogRecord>,
 }
 
 impl Collector {
@@ -95,6 +98,11 @@ impl Collector {
         self.requests.lock().headers.first().cloned().expect("a request")
     }
 
+    /// The lines of the log that were received.
+    pub(crate) fn logs(&self) -> Vec<LogRecord> {
+        self.requests.lock().logs.clone()
+    }
+
     /// The names of the metrics that were received.
     pub(crate) fn metrics(&self) -> Vec<String> {
         self.requests.lock().metrics.clone()
@@ -122,6 +130,11 @@ async fn receive(
             let request = ExportMetricsServiceRequest::decode(body).expect("metrics");
             let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
             requests.lock().metrics.extend(scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name));
+        }
+        "/v1/logs" => {
+            let request = ExportLogsServiceRequest::decode(body).expect("logs");
+            let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+            requests.lock().logs.extend(scopes.flat_map(|scope| scope.log_records));
         }
         other => panic!("{other} is no path of OTLP"),
     }

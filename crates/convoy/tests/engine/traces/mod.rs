@@ -206,6 +206,22 @@ async fn traces_are_exported_over_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_of_the_log_are_exported_until_the_engine_has_closed() {
+    let db = TestDb::new().await;
+    let collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({})).await;
+    let fields = vec![("cause".into(), "postgres://user:s3cret@host/db is away".to_owned())];
+    convoy::LogLine::new(tracing::Level::WARN, "a line of this test".to_owned(), fields).export();
+    app.engine.close().await;
+    // Other engines of this process export the same lines to their collectors.
+    let line = collector.logs().into_iter().find(|line| format!("{:?}", line.body).contains("a line of this test"));
+    let line = line.expect("it was exported when the engine closed");
+    assert_eq!((line.severity_number, line.severity_text.as_str()), (13, "WARN"));
+    let fields = format!("{:?}", line.attributes);
+    assert!(fields.contains("is away") && !fields.contains("s3cret"), "{fields}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_no_call() {
     let db = TestDb::new().await;
     let collector = Collector::http().await;
