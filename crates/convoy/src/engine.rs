@@ -204,7 +204,7 @@ impl Engine {
         let security_headers = SecurityHeaders::of(&config.security_headers);
         let (telemetry, exporters) = Telemetry::new(&config.telemetry)?;
         let tasks = TaskTracker::new();
-        let endpoint = metrics_endpoint(&config, &telemetry, &tasks).await?;
+        let endpoint = metrics_endpoint(&telemetry, &tasks).await?;
         let (postgres, empty_schema) = open_database(&config, &telemetry.metrics).await?;
         let node = Uuid::now_v7();
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());

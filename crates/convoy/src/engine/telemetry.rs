@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::{Engine, OpenError};
-use crate::config::Config;
 use crate::dispatch::FunctionKind;
 use crate::error::{Code, Failure};
 use crate::events::{Event, EventKind};
@@ -23,13 +22,10 @@ const SESSION_DIGITS: usize = 12;
 
 /// Listens for Prometheus, if it is configured.
 pub(super) async fn metrics_endpoint(
-    config: &Config,
     telemetry: &Telemetry,
     tasks: &TaskTracker,
 ) -> Result<Option<MetricsEndpoint>, OpenError> {
-    let (Some(address), Some(metrics)) = (&config.telemetry.prometheus, &telemetry.prometheus) else {
-        return Ok(None);
-    };
+    let Some((address, metrics)) = &telemetry.scraping else { return Ok(None) };
     let bound = MetricsEndpoint::bind((&address.host, address.port), metrics.clone(), tasks.clone()).await;
     bound.map(Some).map_err(|cause| OpenError::Metrics { address: format!("{}:{}", address.host, address.port), cause })
 }

@@ -35,8 +35,8 @@ const SCOPE: &str = "convoy";
 pub(crate) struct Telemetry {
     pub metrics: Metrics,
     pub tracer: Tracer,
-    /// The metrics in the format of Prometheus, if it reads them.
-    pub prometheus: Option<Arc<Prometheus>>,
+    /// Where Prometheus reads the metrics, and their format, if it does.
+    pub scraping: Option<(PrometheusAddress, Arc<Prometheus>)>,
 }
 
 impl Telemetry {
@@ -65,7 +65,8 @@ impl Telemetry {
             }
             metrics = Metrics::new(provider.build());
         }
-        Ok((Telemetry { metrics, tracer, prometheus: prometheus.map(Arc::new) }, exporters))
+        let scraping = options.prometheus.clone().zip(prometheus.map(Arc::new));
+        Ok((Telemetry { metrics, tracer, scraping }, exporters))
     }
 }
 
