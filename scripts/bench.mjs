@@ -3,13 +3,15 @@
 //   node scripts/bench.mjs [--quick] [--only <regex>] [--docs]
 //   node scripts/bench.mjs --against <commit> [--quick] [--only <regex>] [--pairs <number>]
 //   node scripts/bench.mjs --strategies [--only <regex>]
+//   node scripts/bench.mjs --telemetry [--only <regex>]
 //
 // `--quick` is a smoke test of a few seconds: it checks that the benchmark works and
 // that its invariants hold, and so uses the development build that tests have made
 // already. `--only` selects the workloads whose names match. `--docs` writes the curve
 // of live queries into the documentation. `--against` compares this tree with another
 // commit instead; see tests/bench/against.mjs. `--strategies` measures the effect of
-// each execution strategy of mutations; see tests/bench/strategies.mjs.
+// each execution strategy of mutations; see tests/bench/strategies.mjs. `--telemetry`
+// measures the cost of metrics and traces; see tests/bench/telemetry.mjs.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -26,6 +28,7 @@ const { values } = parseArgs({
     against: { type: 'string' },
     pairs: { type: 'string' },
     strategies: { type: 'boolean', default: false },
+    telemetry: { type: 'boolean', default: false },
   },
 });
 if (values.quick && values.docs) throw new StepError('--docs publishes speeds, which --quick does not measure.');
@@ -52,6 +55,7 @@ await copyFile(join(built, platform().library), addon);
 
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
 if (values.strategies) await measureStrategies();
+else if (values.telemetry) await measureTelemetry();
 else if (other === undefined) await measureBesideOthers();
 else await measureBesideCommit(other);
 
@@ -61,6 +65,13 @@ async function measureStrategies() {
   if (values.only !== '') args.push('--only', values.only);
   if (values.pairs !== undefined) args.push('--rounds', values.pairs);
   await measure(['tests/bench/strategies.mjs', ...args]);
+}
+
+async function measureTelemetry() {
+  const args = ['--generator', generator, '--results', join(folder, 'telemetry.json')];
+  if (values.only !== '') args.push('--only', values.only);
+  if (values.pairs !== undefined) args.push('--rounds', values.pairs);
+  await measure(['tests/bench/telemetry.mjs', ...args]);
 }
 
 async function measureBesideOthers() {

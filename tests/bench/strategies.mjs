@@ -17,11 +17,11 @@ import { CONVOY } from './contestants.mjs';
 import { Database, urlFor } from './database.mjs';
 import { brokenAnswers, withInvariants } from './invariants.mjs';
 import { FULL } from './pace.mjs';
-import { PAIRS, ratioOf, verdictOf } from './pairs.mjs';
+import { PAIRS } from './pairs.mjs';
 import { measure } from './requests.mjs';
 import { Resources } from './resources.mjs';
 import { ServerProcess } from './server-process.mjs';
-import { table, whole } from './table.mjs';
+import { compared, describe, inTurns } from './sets.mjs';
 import { WORKLOADS } from './workloads.mjs';
 
 const { values: options } = parseArgs({
@@ -67,13 +67,13 @@ try {
   for (const work of WORKLOADS.filter(({ name }) => only.test(name))) {
     for (const network of Object.keys(DELAYS)) {
       console.log(`· ${work.title}, ${network}`);
-      const taken = await inTurns(bench, work, network);
+      const taken = await measureSets(bench, work, network);
       broken.push(...Object.entries(taken).flatMap(([set, runs]) => violations(work, set, runs)));
       rows.push({ work: work.name, title: `${work.title}, ${network}`, ...compared(taken) });
     }
   }
   const violationLines = broken.map((sentence) => `✗ ${sentence}\n`).join('');
-  console.log(`\n${describe(rows)}\n\n${judge(rows)}\n${violationLines}`);
+  console.log(`\n${describe(rows, Object.keys(SETS))}\n\n${judge(rows)}\n${violationLines}`);
   await mkdir(dirname(options.results), { recursive: true });
   await writeFile(
     options.results,
@@ -98,42 +98,19 @@ async function delayed(url, micros) {
   return { url: target.href, stop };
 }
 
-/** Measures each set once per round, in rotating order. */
-async function inTurns(bench, work, network) {
-  const sets = Object.keys(SETS);
-  const taken = Object.fromEntries(sets.map((set) => [set, []]));
-  for (let round = 0; round < rounds; round += 1) {
-    for (let turn = 0; turn < sets.length; turn += 1) {
-      const set = sets[(round + turn) % sets.length];
-      const contestant = { ...CONVOY, server: `${set}, ${network}`, path: work.ours };
-      const run = () => measure(bench, contestant, work, FULL.requests, round);
-      taken[set].push(await withInvariants(bench.database, work, contestant, run));
-    }
-  }
-  return taken;
+/** Measures each set, with this network. */
+function measureSets(bench, work, network) {
+  return inTurns(Object.keys(SETS), rounds, (set, round) => {
+    const contestant = { ...CONVOY, server: `${set}, ${network}`, path: work.ours };
+    const run = () => measure(bench, contestant, work, FULL.requests, round);
+    return withInvariants(bench.database, work, contestant, run);
+  });
 }
 
 /** The violations in all runs of a set. Without all strategies, calls may fail after their retries. */
 function violations(work, set, runs) {
   const mayFail = set !== ALL;
   return [...runs.flatMap((run) => run.broken), ...brokenAnswers(work, { title: set, mayFail }, runs)];
-}
-
-function compared(taken) {
-  const perSecond = (set) => taken[set].map((run) => run.perSecond);
-  const median = perSecond(ALL).toSorted((a, b) => a - b)[Math.floor(rounds / 2)];
-  const ratios = OTHERS.map((set) => {
-    const ratio = ratioOf(perSecond(ALL).map((before, round) => ({ before, now: perSecond(set)[round] })));
-    return { set, ratio, verdict: verdictOf(ratio, 'higher') };
-  });
-  return { median, ratios };
-}
-
-function describe(rows) {
-  const cell = ({ ratio: { median, low, high }, verdict }) =>
-    `${median.toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}]${verdict === 'slower' ? ' ▼' : ''}`;
-  const cells = rows.map(({ title, median, ratios }) => [title, whole(median), ...ratios.map(cell)]);
-  return table(['', `${ALL}, calls/s`, ...OTHERS], cells);
 }
 
 /** A strategy is unnecessary if no workload is slower without it. */

@@ -1,0 +1,92 @@
+// Measures the cost of telemetry: each workload without it, with metrics and one per cent of
+// the traces beside those with errors and slow calls, and with all traces. The collector runs
+// on the same machine, and drops what it receives.
+//
+//   node tests/bench/telemetry.mjs --generator <path> --results <path> [--only <regex>] [--rounds <number>]
+//
+// `npm run bench -- --telemetry` builds the dependencies.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CONVOY } from './contestants.mjs';
+import { Database, urlFor } from './database.mjs';
+import { brokenAnswers, withInvariants } from './invariants.mjs';
+import { FULL } from './pace.mjs';
+import { PAIRS } from './pairs.mjs';
+import { measure } from './requests.mjs';
+import { Resources } from './resources.mjs';
+import { ServerProcess } from './server-process.mjs';
+import { compared, describe, inTurns } from './sets.mjs';
+import { WORKLOADS } from './workloads.mjs';
+
+const { values: options } = parseArgs({
+  options: {
+    generator: { type: 'string' },
+    results: { type: 'string' },
+    only: { type: 'string', default: '^(echo|get|list|insert|rmw|hot-row)$' },
+    rounds: { type: 'string', default: String(PAIRS) },
+  },
+});
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+const only = new RegExp(options.only);
+const rounds = Number(options.rounds);
+const resources = new Resources();
+try {
+  const database = await resources.add(Database.start());
+  const collector = await resources.add(startCollector());
+  const otlp = { endpoint: collector.url, protocol: 'http/protobuf' };
+  const sets = {
+    none: {},
+    'metrics, 1 % of traces': { telemetry: { otlp, prometheus: { port: 0 }, sampleRatio: 0.01 } },
+    'metrics, all traces': { telemetry: { otlp, prometheus: { port: 0 }, sampleRatio: 1 } },
+  };
+  const servers = {};
+  for (const [set, settings] of Object.entries(sets)) {
+    const url = urlFor(database.url, CONVOY.schema);
+    servers[set] = await resources.add(ServerProcess.start(CONVOY.name, url, { options: settings }));
+  }
+  await database.fill(FULL.rows, []);
+  const bench = { database, servers, generator: options.generator };
+  const rows = [];
+  const broken = [];
+  for (const work of WORKLOADS.filter(({ name }) => only.test(name))) {
+    console.log(`· ${work.title}`);
+    const taken = await inTurns(Object.keys(sets), rounds, (set, round) => {
+      const contestant = { ...CONVOY, server: set, path: work.ours };
+      const run = () => measure(bench, contestant, work, FULL.requests, round);
+      return withInvariants(database, work, contestant, run);
+    });
+    for (const [title, runs] of Object.entries(taken))
+      broken.push(...runs.flatMap((run) => run.broken), ...brokenAnswers(work, { title, mayFail: false }, runs));
+    rows.push({ work: work.name, title: work.title, ...compared(taken) });
+  }
+  const violations = broken.map((sentence) => `✗ ${sentence}\n`).join('');
+  console.log(
+    `\n${describe(rows, Object.keys(sets))}\n\nThe collector received ${collector.bytes()} bytes.\n${violations}`,
+  );
+  await mkdir(dirname(options.results), { recursive: true });
+  const results = { at: new Date().toISOString(), rounds, rows, broken };
+  await writeFile(options.results, `${JSON.stringify(results, null, 2)}\n`);
+  if (broken.length > 0) process.exitCode = 1;
+} finally {
+  await resources.stopAll();
+}
+
+/** A collector that drops what it receives. */
+async function startCollector() {
+  let bytes = 0;
+  const server = createServer((request, response) => {
+    request.on('data', (chunk) => {
+      bytes += chunk.length;
+    });
+    request.on('end', () => response.end());
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const stop = async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  return { url: `http://127.0.0.1:${server.address().port}`, bytes: () => bytes, stop };
+}
