@@ -1,6 +1,7 @@
 //! Traces, as a collector receives them.
 
 mod collector;
+mod picture;
 
 use std::collections::HashMap;
 
@@ -82,6 +83,10 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
     assert_eq!(database, ["postgresql", "INSERT", "messages"]);
     assert_eq!(attribute(request, "http.response.status_code").as_deref(), Some("200"));
     app.engine.close().await;
+    // The picture of the documentation: CONVOY_TRACE_PICTURE=docs/trace.svg
+    if let Some(path) = std::env::var_os("CONVOY_TRACE_PICTURE") {
+        std::fs::write(path, picture::draw(&spans)).expect("the picture is written");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
