@@ -39,7 +39,9 @@ async function runAll() {
   const pooler = await findPgBouncer();
   await withPostgres(async (env) => {
     const skipped = pooler === undefined ? ['--', '--skip', 'pooler'] : [];
-    await run('Rust tests', 'cargo', ['test', '--locked', '--workspace', '--no-fail-fast', '--quiet', ...skipped], { env });
+    await run('Rust tests', 'cargo', ['test', '--locked', '--workspace', '--no-fail-fast', '--quiet', ...skipped], {
+      env,
+    });
     await run('Type tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
     const excluded = chromium === undefined ? ['--exclude', '**/*.browser.test.*'] : [];
     const browser = chromium === undefined ? {} : { CONVOY_TEST_CHROMIUM: chromium };

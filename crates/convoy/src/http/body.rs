@@ -58,7 +58,7 @@ pub(super) struct WithoutTrailers {
 
 impl WithoutTrailers {
     /// The body of a request.
-    pub(super) fn new(body: Incoming) -> RequestBody {
+    pub(super) fn wrap(body: Incoming) -> RequestBody {
         WithoutTrailers { body, has_trailers: false }.boxed_unsync()
     }
 }

@@ -172,7 +172,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
             let upgrading = head.extensions.remove::<OnUpgrade>().map(upgraded);
-            let body = WithoutTrailers::new(body);
+            let body = WithoutTrailers::wrap(body);
             let files = engine.static_files();
             let connection = Connection { peer: Some(peer.ip()), upgrading, tasks: &tasks, files };
             Ok::<_, std::convert::Infallible>(answer(&engine, head, body, connection).await)

@@ -345,8 +345,8 @@ impl Drop for Span {
 }
 
 impl Open {
-    fn into_data(self: Box<Self>, ended: SystemTime) -> SpanData {
-        let Open { at, parent, parent_is_remote, kind, name, began, mut attributes, links, error, .. } = *self;
+    fn into_data(self, ended: SystemTime) -> SpanData {
+        let Open { at, parent, parent_is_remote, kind, name, began, mut attributes, links, error, .. } = self;
         let mut all_links = SpanLinks::default();
         all_links.links = links.into_iter().map(|link| Link::with_context(link.context())).collect();
         let status = match error {

@@ -165,7 +165,8 @@ async fn arguments_results_and_errors_are_not_exported() {
     let db = TestDb::new().await;
     let mut collector = Collector::http().await;
     let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
-    let client = app.client().with_header("authorization", "Bearer canary1").with_header("cookie", "s=canary2");
+    let client = app.client().with_header("authorization", "Bearer canary1");
+    let client = client.with_header("cookie", "s=canary2").with_header("sec-fetch-site", "same-origin");
     let message = json!({ "channel": "canary3", "n": 1, "body": "canary4" });
     let mut list = client.watch("messages.list", json!({ "channel": "canary3" })).await;
     list.next().await;
