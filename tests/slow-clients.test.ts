@@ -62,9 +62,10 @@ function open(port: number, text = '', rest = ''): Client {
   return { socket, closed };
 }
 
+/** On a new connection, without an agent: one that was kept may just be closed by the server. */
 async function call(port: number, agent?: Agent): Promise<string> {
   return new Promise((resolve, reject) => {
-    const sent = request({ port, host: '127.0.0.1', method: 'POST', path: '/api/query/tell', agent }, (response) => {
+    const sent = request({ port, host: '127.0.0.1', method: 'POST', path: '/api/query/tell', agent: agent ?? false }, (response) => {
       let text = '';
       response.on('data', (chunk) => (text += String(chunk))).on('end', () => resolve(text));
     });

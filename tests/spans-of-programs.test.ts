@@ -109,6 +109,7 @@ async function start(sampleRatio = 1): Promise<string> {
   const endpoint = await collector.listen();
   convoy = await createConvoy({
     databaseUrl: await freshDatabaseUrl(),
+    createDatabase: true,
     schema,
     functions,
     createContext: (_request, base) => ({ ...base, madeIn: activeTrace() }),

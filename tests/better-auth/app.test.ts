@@ -72,7 +72,11 @@ function browser() {
   const header = () => [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
   const client = createConvoyClient({
     baseUrl,
-    fetch: (input, init) => fetch(input, { ...init, headers: { ...init?.headers, cookie: header() } }),
+    fetch: (input, init) => {
+      const headers = new Headers(init?.headers as HeadersInit);
+      headers.set('cookie', header());
+      return fetch(input, { ...init, headers });
+    },
   });
   closing.push(() => client.close());
   const ask = async (method: string, path: string, body: unknown = {}): Promise<Answer> => {
@@ -339,7 +343,8 @@ test('its routes are HTTP routes beside the API, on one port', async () => {
   expect(cookies.join()).toMatch(/HttpOnly.*SameSite=Lax/i);
   const cookie = cookies.map((each) => each.split(';')[0]).join('; ');
   const asked = async () => {
-    const response = await fetch(`${baseUrl}/api/query/me`, { method: 'POST', headers: { cookie }, body: '{}' });
+    const headers = { 'content-type': 'application/json', cookie };
+    const response = await fetch(`${baseUrl}/api/query/me`, { method: 'POST', headers, body: '{}' });
     return ((await response.json()) as { data: string | null }).data;
   };
   expect(await asked()).toBe('Ada');
