@@ -37,10 +37,11 @@ try {
   const database = await resources.add(Database.start());
   const collector = await resources.add(startCollector());
   const otlp = { endpoint: collector.url, protocol: 'http/protobuf' };
+  const recorded = async (sampleRatio) => ({ telemetry: { otlp, prometheus: await freePort(), sampleRatio } });
   const sets = {
     none: {},
-    'metrics, 1 % of traces': { telemetry: { otlp, prometheus: { port: 0 }, sampleRatio: 0.01 } },
-    'metrics, all traces': { telemetry: { otlp, prometheus: { port: 0 }, sampleRatio: 1 } },
+    'metrics, 1 % of traces': await recorded(0.01),
+    'metrics, all traces': await recorded(1),
   };
   const servers = {};
   for (const [set, settings] of Object.entries(sets)) {
@@ -89,4 +90,12 @@ async function startCollector() {
     await new Promise((resolve) => server.close(resolve));
   };
   return { url: `http://127.0.0.1:${server.address().port}`, bytes: () => bytes, stop };
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
