@@ -37,7 +37,7 @@ impl Call {
         request.last_run.set(id.0);
         let mut span = telemetry.span.child(SpanKind::Internal, "run");
         if span.is_some() {
-            span.name(format!("run {}", request.function.name));
+            span.name("run", request.function.name.clone());
             span.set("convoy.function", request.function.name.clone());
             span.set("convoy.run.id", id.0 as i64);
         }

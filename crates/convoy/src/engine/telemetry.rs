@@ -98,7 +98,7 @@ impl Engine {
         };
         if span.is_some() {
             let label = function.map_or_else(|| UNKNOWN.into(), |function| function.name.clone());
-            span.name(format!("{} {label}", kind.as_str()));
+            span.name(kind.as_str(), label.clone());
             span.set("convoy.function", label);
             span.set("convoy.kind", kind.as_str());
         }

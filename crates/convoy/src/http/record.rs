@@ -67,7 +67,7 @@ impl Drop for RequestRecord<'_> {
         self.metrics.request(self.method.as_str(), route, self.status, self.began.elapsed());
         if self.span.is_some() {
             // The path itself may hold names and arguments.
-            self.span.name(format!("{} {}", self.method, route.template()));
+            self.span.name(self.method.as_str().to_owned(), route.template().into());
             self.span.set("http.request.method", self.method.as_str().to_owned());
             self.span.set("http.route", route.template());
             self.span.set("http.response.status_code", i64::from(self.status));

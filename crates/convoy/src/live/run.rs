@@ -183,7 +183,8 @@ impl Live {
             RunTarget::Auth(_) => &self.context_name,
         };
         let cause = ticket.cause.origin().and_then(|origin| origin.span);
-        let mut span = self.tracer.caused(SpanKind::Internal, format!("live {function}"), cause);
+        let mut span = self.tracer.caused(SpanKind::Internal, "live", cause);
+        span.name("live", function.clone());
         span.set("convoy.function", function.clone());
         span.set("convoy.query.id", id as i64);
         span.set("convoy.query.run", ticket.run as i64);

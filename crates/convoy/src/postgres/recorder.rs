@@ -49,7 +49,7 @@ impl Recorder {
         }
         let mut span = parent.child(SpanKind::Client, operation);
         if let Some(table) = table {
-            span.name(format!("{operation} {table}"));
+            span.name(operation, table.clone());
             span.set("db.collection.name", table.clone());
         }
         span.set("db.system.name", "postgresql");

@@ -64,9 +64,10 @@ struct Trace {
 }
 
 enum State {
-    /// Its first span has not ended.
+    /// Its first span has not ended. Most traces are dropped, so spans take the form of the
+    /// exporter only after that.
     Open {
-        spans: Vec<SpanData>,
+        spans: Vec<Ended>,
         keep: bool,
     },
     /// It is exported, with the spans that end later.
@@ -97,18 +98,30 @@ pub(crate) struct RemoteSpan {
 pub(crate) struct Span(Option<Box<Open>>);
 
 struct Open {
-    at: Position,
-    parent: SpanId,
-    parent_is_remote: bool,
+    trace: Arc<Trace>,
     /// The first span of this process in the trace.
     is_first: bool,
+    record: Record,
+}
+
+/// What a span is, beside its trace.
+struct Record {
+    id: SpanId,
+    parent: SpanId,
+    parent_is_remote: bool,
     kind: SpanKind,
-    name: Cow<'static, str>,
+    name: Name,
     began: SystemTime,
     attributes: Vec<KeyValue>,
     links: Vec<RemoteSpan>,
     error: Option<Cow<'static, str>>,
 }
+
+/// A span that has ended, and when.
+type Ended = (Record, SystemTime);
+
+/// The name of a span: a word, and what it is about.
+struct Name(Cow<'static, str>, Option<Arc<str>>);
 
 impl Tracer {
     /// A tracer that sends finished traces to `finished`.
@@ -256,19 +269,18 @@ impl Span {
         kind: SpanKind,
         name: Cow<'static, str>,
     ) -> Span {
-        let span = SpanId::from_bytes(rand::random::<u64>().to_be_bytes());
-        Span(Some(Box::new(Open {
-            at: Position { trace, span },
+        let record = Record {
+            id: SpanId::from_bytes(rand::random::<u64>().to_be_bytes()),
             parent,
             parent_is_remote: parent_is_remote && parent != SpanId::INVALID,
-            is_first,
             kind,
-            name,
+            name: Name(name, None),
             began: SystemTime::now(),
-            attributes: Vec::new(),
+            attributes: Vec::with_capacity(4),
             links: Vec::new(),
             error: None,
-        })))
+        };
+        Span(Some(Box::new(Open { trace, is_first, record })))
     }
 
     /// Whether it is recorded.
@@ -278,34 +290,34 @@ impl Span {
 
     /// Where spans below it belong.
     pub(crate) fn at(&self) -> SpanRef {
-        SpanRef(self.0.as_ref().map(|open| open.at.clone()))
+        SpanRef(self.0.as_ref().map(|open| Position { trace: open.trace.clone(), span: open.record.id }))
     }
 
-    /// Renames it.
-    pub(crate) fn name(&mut self, name: impl Into<Cow<'static, str>>) {
+    /// Renames it: a word, and what it is about.
+    pub(crate) fn name(&mut self, word: impl Into<Cow<'static, str>>, about: Arc<str>) {
         if let Some(open) = &mut self.0 {
-            open.name = name.into();
+            open.record.name = Name(word.into(), Some(about));
         }
     }
 
     /// Adds an attribute.
     pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some(open) = &mut self.0 {
-            open.attributes.push(KeyValue::new(key, value));
+            open.record.attributes.push(KeyValue::new(key, value));
         }
     }
 
     /// Adds a link to another span.
     pub(crate) fn link(&mut self, to: RemoteSpan) {
         if let Some(open) = &mut self.0 {
-            open.links.push(to);
+            open.record.links.push(to);
         }
     }
 
     /// Marks it as failed, so that its trace is exported. `kind` is a code, never a message.
     pub(crate) fn fail(&mut self, kind: impl Into<Cow<'static, str>>) {
         if let Some(open) = &mut self.0 {
-            open.error = Some(kind.into());
+            open.record.error = Some(kind.into());
         }
     }
 }
@@ -313,19 +325,18 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
-        let trace = open.at.trace.clone();
-        let tracer = trace.tracer.clone();
-        let (is_first, failed) = (open.is_first, open.error.is_some());
+        let Open { trace, is_first, record } = *open;
+        let tracer = &trace.tracer;
         let ended = SystemTime::now();
-        let is_slow = is_first && ended.duration_since(open.began).is_ok_and(|time| time >= tracer.slow);
+        let is_slow = is_first && ended.duration_since(record.began).is_ok_and(|time| time >= tracer.slow);
         let mut state = trace.state.lock();
         let finished = match &mut *state {
             State::Dropped => return,
-            State::Kept => vec![open.into_data(ended)],
+            State::Kept => vec![(record, ended)],
             State::Open { spans, keep } => {
-                *keep |= failed || is_slow;
+                *keep |= record.error.is_some() || is_slow;
                 match spans.len() < MAX_SPANS || is_first {
-                    true => spans.push(open.into_data(ended)),
+                    true => spans.push((record, ended)),
                     false => drop(tracer.dropped.fetch_add(1, Ordering::Relaxed)),
                 }
                 if !is_first {
@@ -340,13 +351,13 @@ impl Drop for Span {
             }
         };
         drop(state);
-        tracer.export(finished);
+        tracer.export(finished.into_iter().map(|(record, ended)| record.into_data(trace.id, ended)).collect());
     }
 }
 
-impl Open {
-    fn into_data(self, ended: SystemTime) -> SpanData {
-        let Open { at, parent, parent_is_remote, kind, name, began, mut attributes, links, error, .. } = self;
+impl Record {
+    fn into_data(self, trace: TraceId, ended: SystemTime) -> SpanData {
+        let Record { id, parent, parent_is_remote, kind, name, began, mut attributes, links, error } = self;
         let mut all_links = SpanLinks::default();
         all_links.links = links.into_iter().map(|link| Link::with_context(link.context())).collect();
         let status = match error {
@@ -356,8 +367,12 @@ impl Open {
             }
             None => Status::Unset,
         };
+        let name = match name {
+            Name(word, Some(about)) => format!("{word} {about}").into(),
+            Name(word, None) => word,
+        };
         SpanData {
-            span_context: SpanContext::new(at.trace.id, at.span, TraceFlags::SAMPLED, false, VendorState::NONE),
+            span_context: SpanContext::new(trace, id, TraceFlags::SAMPLED, false, VendorState::NONE),
             parent_span_id: parent,
             parent_span_is_remote: parent_is_remote,
             span_kind: kind.into(),

@@ -25,25 +25,31 @@ function openTelemetry(): Api | null {
   return api;
 }
 
+/** Where the copies of the API keep their state. */
+const SHARED = Symbol.for('opentelemetry.js.api.1');
+
+/** Whether the program has registered a manager of contexts. */
+function isSetUp(): boolean {
+  return (globalThis as { [SHARED]?: { context?: unknown } })[SHARED]?.context !== undefined;
+}
+
 /** Calls `callback` with the span `traceparent` as the active one; `null` if the engine records no traces. */
 export function inSpan<Args extends unknown[], Result>(
   traceparent: string | null,
   callback: (...args: Args) => Result,
   ...args: Args
 ): Result {
-  const otel = traceparent === null ? null : openTelemetry();
+  // Without a manager of contexts, none is active in any case.
+  const otel = traceparent === null || !isSetUp() ? null : openTelemetry();
   if (otel === null || traceparent === null) return callback(...args);
   const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');
   const span = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
   return otel.context.with(otel.trace.setSpanContext(otel.context.active(), span), () => callback(...args));
 }
 
-/** Where the copies of the API keep their state, once a program has set it up. */
-const SHARED = Symbol.for('opentelemetry.js.api.1');
-
 /** The active span of the program, as a `traceparent`; `null` if it has none. */
 export function activeSpan(): string | null {
-  if ((globalThis as Record<symbol, unknown>)[SHARED] === undefined) return null;
+  if (!isSetUp()) return null;
   const otel = openTelemetry();
   const span = otel?.trace.getSpanContext(otel.context.active());
   if (span === undefined) return null;
