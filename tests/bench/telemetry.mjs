@@ -1,4 +1,4 @@
-// Measures the cost of telemetry: each workload without it, with metrics and one per cent of
+// Measures the cost of telemetry: each workload without it, with metrics, with one per cent of
 // the traces beside those with errors and slow calls, and with all traces. The collector runs
 // on the same machine, and drops what it receives.
 //
@@ -40,6 +40,7 @@ try {
   const recorded = async (sampleRatio) => ({ telemetry: { otlp, prometheus: await freePort(), sampleRatio } });
   const sets = {
     none: {},
+    'metrics alone': { telemetry: { prometheus: await freePort() } },
     'metrics, 1 % of traces': await recorded(0.01),
     'metrics, all traces': await recorded(1),
   };
