@@ -18,7 +18,7 @@ pub(crate) fn draw(spans: &[Span]) -> String {
     let (width, height) = (NAMES + WIDTH + 90, ROW * rows.len() + 16);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"system-ui, sans-serif\" \
-         font-size=\"13\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
+         font-size=\"13\">\n<title>A trace, one bar for each span</title>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
     );
     for (at, (depth, span)) in rows.iter().enumerate() {
         let from = (span.start_time_unix_nano - begin) as f64;
