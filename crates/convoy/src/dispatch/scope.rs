@@ -92,7 +92,7 @@ impl CallScope {
             deadline: self.operation_deadline(),
             part: None,
             observers,
-            telemetry: vec![self.telemetry.span.clone()],
+            spans: self.telemetry.span.recorded().into_iter().collect(),
         }
     }
 

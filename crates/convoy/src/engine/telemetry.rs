@@ -13,8 +13,7 @@ use crate::http::MetricsEndpoint;
 use crate::live::{Counts, SessionId, SessionMessage};
 use crate::output;
 use crate::telemetry::{
-    CallRecord, Gauges, Metrics, RemoteSpan, Scope, Span, SpanKind, Stage, Telemetry, Tracer, UNKNOWN,
-    dropped_lines as dropped_lines_of_exports,
+    self, CallRecord, Gauges, Metrics, RemoteSpan, Scope, Span, SpanKind, Stage, Telemetry, Tracer, UNKNOWN,
 };
 
 /// How many digits of a session's id are recorded, of 32.
@@ -153,7 +152,7 @@ impl Engine {
             dropped: vec![
                 ("events", self.events().dropped()),
                 ("log_lines", dropped_lines),
-                ("exported_log_lines", dropped_lines_of_exports()),
+                ("exported_log_lines", telemetry::dropped_lines()),
                 ("spans", self.telemetry.tracer.dropped()),
             ],
         }

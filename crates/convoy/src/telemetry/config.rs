@@ -17,7 +17,7 @@ pub struct TelemetryOptions {
     pub otlp: Option<Otlp>,
     /// The address where Prometheus reads the metrics.
     pub prometheus: Option<PrometheusAddress>,
-    /// The share of traces that are exported whatever happens in them, from 0 to 1.
+    /// The share of traces that are exported in any case, from 0 to 1.
     #[serde(deserialize_with = "ratio")]
     pub sample_ratio: f64,
     /// Milliseconds after which a call is slow, and its trace is exported.

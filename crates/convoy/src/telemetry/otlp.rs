@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry::InstrumentationScope;
+use opentelemetry_http::HttpClient;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
@@ -73,10 +73,13 @@ pub(crate) struct Exporters {
     traces: Option<Mutex<Traces>>,
     metrics: Option<Metrics>,
     logs: Option<Mutex<Logs>>,
-    /// Whether the last request failed: each change of that is logged once.
-    is_failing: AtomicBool,
     endpoint: String,
 }
+
+/// Whether the last request of one signal failed: each change of that is logged once. Each has its
+/// own, because many collectors take only some of them.
+#[derive(Default)]
+struct IsFailing(AtomicBool);
 
 struct Traces {
     exporter: SpanExporter,
@@ -148,8 +151,7 @@ impl Exporters {
             false => None,
         };
         let reader = metrics.as_ref().map(|metrics| metrics.reader.clone());
-        let exporters =
-            Exporters { traces, metrics, logs, is_failing: AtomicBool::new(false), endpoint: otlp.endpoint.clone() };
+        let exporters = Exporters { traces, metrics, logs, endpoint: otlp.endpoint.clone() };
         Ok((exporters, reader))
     }
 
@@ -162,6 +164,7 @@ impl Exporters {
         let Some(traces) = &self.traces else { return };
         // Held across the export: the only other holder is this task after a restart.
         let mut traces = traces.lock().await;
+        let failing = IsFailing::default();
         let mut batch = Vec::new();
         loop {
             let has_more = tokio::select! {
@@ -175,7 +178,7 @@ impl Exporters {
             };
             let limit = if has_more { TIMEOUT } else { LAST_TIMEOUT };
             if !batch.is_empty() {
-                self.report("traces", limit, traces.exporter.export(std::mem::take(&mut batch))).await;
+                self.report(("traces", &failing), limit, traces.exporter.export(std::mem::take(&mut batch))).await;
             }
             if !has_more {
                 return;
@@ -186,6 +189,7 @@ impl Exporters {
     async fn export_logs(&self, stop: &CancellationToken) {
         let Some(logs) = &self.logs else { return };
         let mut logs = logs.lock().await;
+        let failing = IsFailing::default();
         let scope = InstrumentationScope::builder(SCOPE).build();
         let mut batch = Vec::new();
         loop {
@@ -202,7 +206,7 @@ impl Exporters {
                 let records: Vec<SdkLogRecord> = batch.drain(..).map(|line| logs.lines.record(line)).collect();
                 let records: Vec<_> = records.iter().map(|record| (record, &scope)).collect();
                 let limit = if has_more { TIMEOUT } else { LAST_TIMEOUT };
-                self.report("logs", limit, logs.exporter.export(LogBatch::new(&records))).await;
+                self.report(("logs", &failing), limit, logs.exporter.export(LogBatch::new(&records))).await;
             }
             if !has_more {
                 return;
@@ -212,7 +216,7 @@ impl Exporters {
 
     async fn export_metrics(&self, stop: &CancellationToken) {
         let Some(Metrics { exporter, reader, interval }) = &self.metrics else { return };
-        let mut collected = ResourceMetrics::default();
+        let (mut collected, failing) = (ResourceMetrics::default(), IsFailing::default());
         loop {
             let is_last = tokio::select! {
                 () = tokio::time::sleep(*interval) => false,
@@ -221,7 +225,7 @@ impl Exporters {
             match reader.collect(&mut collected) {
                 Ok(()) => {
                     let limit = if is_last { LAST_TIMEOUT } else { TIMEOUT };
-                    self.report("metrics", limit, exporter.export(&collected)).await;
+                    self.report(("metrics", &failing), limit, exporter.export(&collected)).await;
                 }
                 Err(error) => tracing::warn!(cause = %error, "the metrics could not be collected"),
             }
@@ -232,14 +236,19 @@ impl Exporters {
     }
 
     /// Waits for a request to the collector, and logs if it begins or ceases to fail.
-    async fn report(&self, signal: &str, limit: Duration, exporting: impl Future<Output = OTelSdkResult>) {
+    async fn report(
+        &self,
+        (signal, failing): (&str, &IsFailing),
+        limit: Duration,
+        exporting: impl Future<Output = OTelSdkResult>,
+    ) {
         let exported = tokio::time::timeout(limit, exporting).await;
         let cause = match exported {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_elapsed) => Some(format!("no answer within {} s", limit.as_secs())),
         };
-        let was_failing = self.is_failing.swap(cause.is_some(), Ordering::Relaxed);
+        let was_failing = failing.0.swap(cause.is_some(), Ordering::Relaxed);
         match cause {
             Some(cause) if !was_failing => {
                 let endpoint = &self.endpoint;
@@ -315,13 +324,15 @@ fn http<B: WithExportConfig + WithHttpConfig>(builder: B, otlp: &Otlp, path: &st
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(TIMEOUT)
         .with_headers(headers)
-        .with_http_client(client()?))
+        .with_shared_http_client(client(otlp)?))
 }
 
-type HttpsClient = HyperClient<HttpsConnector<HttpConnector>>;
-
-/// A client for `http://` and `https://`, with the certificates of the system.
-fn client() -> Result<HttpsClient, OtlpError> {
+/// A client for the collector: with the certificates of the system only for `https://`, since a
+/// system may have none.
+fn client(otlp: &Otlp) -> Result<Arc<dyn HttpClient>, OtlpError> {
+    if !otlp.endpoint.starts_with("https://") {
+        return Ok(Arc::new(HyperClient::with_default_connector(TIMEOUT, None)));
+    }
     let builder = HttpsConnectorBuilder::new().with_native_roots().map_err(OtlpError::Certificates)?;
-    Ok(HyperClient::new(builder.https_or_http().enable_http1().build(), TIMEOUT, None))
+    Ok(Arc::new(HyperClient::new(builder.https_only().enable_http1().build(), TIMEOUT, None)))
 }

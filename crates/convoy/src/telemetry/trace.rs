@@ -5,8 +5,7 @@
 //! the spans of a call that fails are complete, although almost all others are dropped.
 //!
 //! This is why the spans are not those of the crate `tracing`, whose subscriber keeps every
-//! span in a registry of the process: a span here is one entry of the `Vec` of its trace, which
-//! no other task uses.
+//! span in a registry of the process: a span here is one entry of the `Vec` of its trace.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -210,6 +209,11 @@ impl SpanRef {
     /// Whether there is a span.
     pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// The same, if there is a span.
+    pub(crate) fn recorded(&self) -> Option<SpanRef> {
+        self.is_some().then(|| self.clone())
     }
 }
 

@@ -45,8 +45,8 @@ pub(super) struct Unit<'a> {
     pub part: Option<Part>,
     /// The observers of the calls that have one.
     pub observers: Vec<Arc<dyn CommitObserver>>,
-    /// The spans of the calls.
-    pub telemetry: Vec<SpanRef>,
+    /// The spans of the calls; empty without tracing.
+    pub spans: Vec<SpanRef>,
 }
 
 impl Unit<'_> {
@@ -62,15 +62,14 @@ impl Unit<'_> {
     /// case, if there is one. It has links to the others.
     fn span(&self, xid: Option<&str>) -> Span {
         let is_sampled = |span: &&SpanRef| span.remote().is_some_and(|span| span.is_sampled());
-        let Some(of_call) = self.telemetry.iter().find(is_sampled).or(self.telemetry.first()) else {
+        let Some(of_call) = self.spans.iter().find(is_sampled).or(self.spans.first()) else {
             return Span::default();
         };
         let mut span = of_call.child(SpanKind::Internal, "commit");
         if span.is_some() {
-            let others =
-                self.telemetry.iter().filter_map(SpanRef::remote).filter(|other| Some(*other) != of_call.remote());
+            let others = self.spans.iter().filter_map(SpanRef::remote).filter(|other| Some(*other) != of_call.remote());
             others.take(MAX_LINKS).for_each(|other| span.link(other));
-            span.set("convoy.commit.calls", self.telemetry.len() as i64);
+            span.set("convoy.commit.calls", self.spans.len() as i64);
             xid.into_iter().for_each(|xid| span.set("convoy.commit.xid", xid.to_owned()));
         }
         span

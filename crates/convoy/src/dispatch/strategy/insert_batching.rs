@@ -198,7 +198,7 @@ fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
         deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
         part: Some(Part::InsertBatching),
         observers: batch.iter().filter_map(|waiting| waiting.observer.clone()).collect(),
-        telemetry: batch.iter().map(|waiting| waiting.span.clone()).collect(),
+        spans: batch.iter().filter_map(|waiting| waiting.span.recorded()).collect(),
     }
 }
 

@@ -232,7 +232,7 @@ async fn a_collector_that_is_away_costs_no_call() {
     let db = TestDb::new().await;
     let collector = Collector::http().await;
     for protocol in ["http/protobuf", "grpc"] {
-        // The port of nobody: bound, and never accepted.
+        // A port without a listener.
         let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("one");
         let otlp = json!({ "endpoint": format!("http://{closed}"), "protocol": protocol });
         let app = traced(&db, &collector, json!({ "otlp": otlp, "sampleRatio": 1 })).await;

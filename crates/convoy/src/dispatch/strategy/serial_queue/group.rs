@@ -164,7 +164,7 @@ impl Group {
             deadline: finished.iter().map(|one| one.waiting.scope.deadline).max().unwrap_or_else(Instant::now),
             part: Some(Part::SerialQueue),
             observers: finished.iter().filter_map(|one| one.waiting.scope.observer()).collect(),
-            telemetry: finished.iter().map(|one| one.waiting.scope.telemetry.span.clone()).collect(),
+            spans: finished.iter().filter_map(|one| one.waiting.scope.telemetry.span.recorded()).collect(),
         };
         let failure = match dispatcher.inner.committer.transaction(transaction, changes.into(), xid, unit).await {
             Commit::Committed => None,
