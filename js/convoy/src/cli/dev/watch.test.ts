@@ -95,6 +95,35 @@ describe('watching a project', { timeout: 30_000 }, () => {
     }
   });
 
+  it.each([0, 1, 5, 20, 45])('reports a file that is written again %d ms after it was reported', async (pauseMs) => {
+    const file = 'convoy/schema.ts';
+    for (const round of ['a', 'b', 'c']) {
+      changes = [];
+      await project.write({ [file]: `// ${round}1` });
+      await untilSeen(file);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      changes = [];
+      await project.write({ [file]: `// ${round}2, longer` });
+      await untilSeen(file);
+      // Its last change has been reported; the next round is one of its own.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+  });
+
+  it('reports a file that is deleted right after it was reported', async () => {
+    const file = 'convoy/functions/new.ts';
+    for (let round = 0; round < 3; round += 1) {
+      changes = [];
+      await project.write({ [file]: `// ${round}` });
+      await untilSeen(file);
+      changes = [];
+      await project.write({ [file]: null });
+      await untilSeen(file);
+      changes = [];
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  });
+
   it('reports new, changed and deleted sources, and followed files', async () => {
     await project.write({ 'convoy/functions/new.ts': 'export {};' });
     await untilSeen('convoy/functions/new.ts');

@@ -1,7 +1,7 @@
 /**
  * Watches a project's sources and reports changes: one call at a time, with every change since the last one.
  */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { watch } from 'chokidar';
@@ -21,8 +21,14 @@ export interface ProjectWatcher {
 /** The events of one save arrive together. */
 const SAVE_MS = 2;
 
-/** Editors write a file in several steps, and many files at once. Code that has an error may be incomplete for so long. */
-const COMPLETE_MS = 40;
+/** chokidar drops a change that follows another one of the same file within 50 ms. */
+const DROPPED_MS = 60;
+
+/**
+ * Editors write a file in several steps, and many files at once. Code that has an error may be incomplete for so long; a
+ * change that was dropped has been found by then.
+ */
+const COMPLETE_MS = DROPPED_MS + 20;
 
 const NO_FILE = '';
 
@@ -43,6 +49,7 @@ export async function watchProject(
       times,
     ),
   );
+  const again = new SecondLook((file) => batcher.add(file, statSync(file, { throwIfNoEntry: false })));
   let timer: NodeJS.Timeout | undefined;
   // A file that does not exist would make chokidar emit `ready` before it has seen the others.
   const existing = extraFiles.filter((file) => existsSync(file));
@@ -61,6 +68,7 @@ export async function watchProject(
       watcher.add(file);
     }
     batcher.add(file, stats);
+    again.lookAt(file, stats);
   });
   await new Promise<void>((resolve, reject) => {
     watcher.once('ready', resolve);
@@ -78,10 +86,42 @@ export async function watchProject(
     isSuperseded: () => batcher.isSuperseded(),
     close: async () => {
       clearTimeout(timer);
+      again.stop();
       batcher.stop();
       await watcher.close();
     },
   };
+}
+
+/** Compares each reported file with its state a moment later, until that stays the same. */
+class SecondLook {
+  readonly #onChange: (file: string) => void;
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+
+  constructor(onChange: (file: string) => void) {
+    this.#onChange = onChange;
+  }
+
+  /** `seen` is the state that was reported, absent for a file that was deleted. */
+  lookAt(file: string, seen: Stats | undefined): void {
+    clearTimeout(this.#timers.get(file));
+    const look = () => {
+      this.#timers.delete(file);
+      const found = statSync(file, { throwIfNoEntry: false });
+      if (versionOf(found) === versionOf(seen)) return;
+      this.#onChange(file);
+      this.lookAt(file, found);
+    };
+    this.#timers.set(file, setTimeout(look, DROPPED_MS));
+  }
+
+  stop(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+  }
+}
+
+function versionOf(stats: Stats | undefined): string {
+  return stats === undefined ? 'absent' : `${stats.ino} ${stats.mtimeMs} ${stats.size}`;
 }
 
 function isIgnored(file: string, { convoyFolder, generatedFolder }: ProjectLayout): boolean {
