@@ -5,13 +5,13 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { launchChromium } from './chromium.js';
+import { freePort } from './free-port.js';
 import { type OidcProvider, startOidcProvider } from './oidc-provider.js';
 
 const root = join(import.meta.dirname, '..');
@@ -26,15 +26,6 @@ const processes: ChildProcess[] = [];
 const folders: string[] = [];
 let browser: Browser;
 let provider: OidcProvider;
-
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return String(port);
-}
 
 /** Starts a program; resolves once its output matches `ready`. */
 async function start(args: string[], env: Record<string, string>, ready: RegExp): Promise<void> {
@@ -55,7 +46,7 @@ async function start(args: string[], env: Record<string, string>, ready: RegExp)
 
 /** The example as in development; resolves to its address. */
 async function serveForDevelopment(): Promise<string> {
-  const port = await freePort();
+  const port = String(await freePort());
   const flags = ['--host', 'localhost', '--port', port, '--strictPort'];
   await start([vite, ...flags], { DATABASE_URL: freshDatabaseUrl() }, new RegExp(`:${port}`));
   return `http://localhost:${port}`;
@@ -64,7 +55,7 @@ async function serveForDevelopment(): Promise<string> {
 /** The example as in production, with the provider in its environment; resolves to its address. */
 async function serveForProduction(): Promise<string> {
   const run = promisify(execFile);
-  const port = await freePort();
+  const port = String(await freePort());
   const address = `http://localhost:${port}`;
   const env = {
     DATABASE_URL: freshDatabaseUrl(),

@@ -7,7 +7,6 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, open as openFile, rm, writeFile } from 'node:fs/promises';
 import inspector from 'node:inspector';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +15,7 @@ import { type Convoy, createConvoy, type EngineOptions } from '@avvos/convoy/nod
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { addon } from './addon.js';
 import { freshDatabaseUrl } from './app.js';
+import { freePort } from './free-port.js';
 
 type None = Record<string, never>;
 const where = makeQueryRef<None, number>('where');
@@ -224,15 +224,6 @@ const startFile = async ({ fullDisk = false, preload = false } = {}): Promise<Ch
   server.printed = `Convoy listens on http://127.0.0.1:${port}\n`;
   return server;
 };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 const call = (baseUrl: string, name: string, args: object = {}) =>
   createConvoyClient({ baseUrl }).query(makeQueryRef<object, unknown>(name), args);

@@ -3,6 +3,7 @@ import { type Convoy, createConvoy } from '@avvos/convoy/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { CommandLine, schema } from './command-line.js';
+import { freePort } from './free-port.js';
 import * as wide from './wasted-runs/wide-range.before.js';
 
 const queries = `import { z } from 'zod';
@@ -92,12 +93,22 @@ describe('convoy why', () => {
   });
 });
 
-test('convoy why says that a server in production lists nothing', async () => {
-  const convoy = await createConvoy({ ...wide, databaseUrl: freshDatabaseUrl(), createDatabase: true });
+test('a server in production lists its live queries on the port of its metrics', async () => {
+  const prometheus = await freePort();
+  const options = { ...wide, databaseUrl: freshDatabaseUrl(), createDatabase: true, telemetry: { prometheus } };
+  const convoy = await createConvoy(options);
   const { port } = await convoy.listen({ port: 0 });
-  const { code, stdout, stderr } = await app.run(['why', '--url', `http://127.0.0.1:${port}/api`]);
-  expect(code).toBe(1);
-  expect(stdout + stderr).toContain('in development only');
+  const results = convoy.watch(
+    { kind: 'query', name: 'messages.pinned' } as never,
+    { room: 'hall', pinned: true } as never,
+  );
+  await results.next();
+  const listed = await app.run(['why', 'messages.pinned', '--url', `http://127.0.0.1:${prometheus}`]);
+  expect(listed.code, listed.stderr).toBe(0);
+  expect(listed.stdout + listed.stderr).toMatch(/subscribed: a client subscribed/);
+  const refused = await app.run(['why', '--url', `http://127.0.0.1:${port}/api`]);
+  expect(refused.code).toBe(1);
+  expect(refused.stdout + refused.stderr).toContain('at /_live of the port of its metrics');
   await convoy.close();
 });
 

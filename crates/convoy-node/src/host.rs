@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use convoy::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError,
-    RouteExchange, UnstartedCall,
+    RemoteSpan, RouteExchange, UnstartedCall,
 };
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::promise::{malformed, rejection};
 
-/// `(kind, callId, index, text, request, traceparent)`.
-pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>, Option<String>)>;
+/// `(kind, callId, index, text, request)`.
+pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>)>;
 
 /// A text; a large one as bytes, which are not in V8's heap: V8 ends the process if its
 /// heap is exhausted.
@@ -82,13 +82,13 @@ struct Table {
 enum Entry {
     /// JavaScript has not begun it yet.
     Waiting(Box<HostInvocation>, CallLink),
-    Begun(CallLink),
+    Begun(CallLink, Option<RemoteSpan>),
 }
 
 impl Entry {
     fn link(self) -> CallLink {
         match self {
-            Entry::Waiting(_, link) | Entry::Begun(link) => link,
+            Entry::Waiting(_, link) | Entry::Begun(link, _) => link,
         }
     }
 }
@@ -114,7 +114,7 @@ impl Calls {
     /// Removes a call. Also returns whether JavaScript has begun it.
     fn take(&self, call: u64) -> Option<(CallLink, bool)> {
         let entry = self.table().calls.remove(&call)?;
-        let begun = matches!(entry, Entry::Begun(_));
+        let begun = matches!(entry, Entry::Begun(..));
         Some((entry.link(), begun))
     }
 
@@ -123,10 +123,10 @@ impl Calls {
         let mut table = self.table();
         match table.calls.remove(&call)? {
             Entry::Waiting(invocation, link) => {
-                table.calls.insert(call, Entry::Begun(link));
+                table.calls.insert(call, Entry::Begun(link, invocation.span));
                 Some(invocation)
             }
-            begun @ Entry::Begun(_) => {
+            begun @ Entry::Begun(..) => {
                 table.calls.insert(call, begun);
                 None
             }
@@ -148,7 +148,7 @@ impl Calls {
 
     fn activity(&self) -> Activity {
         let table = self.table();
-        let begun = table.calls.iter().filter(|(_, entry)| matches!(entry, Entry::Begun(_)));
+        let begun = table.calls.iter().filter(|(_, entry)| matches!(entry, Entry::Begun(..)));
         let calls = begun.map(|(&call, _)| CallId(call)).collect();
         let current = Some(self.current.load(Ordering::Relaxed)).filter(|&call| call != 0).map(CallId);
         Activity { begun: self.begun.load(Ordering::Relaxed), current, calls }
@@ -169,7 +169,7 @@ impl Calls {
         let table = self.table();
         let entry = u64::try_from(call).ok().and_then(|call| table.calls.get(&call));
         match entry {
-            Some(Entry::Begun(link)) => match link.operate(batch, ops) {
+            Some(Entry::Begun(link, _)) => match link.operate(batch, ops) {
                 Err(error @ LinkError::Full) => Err(rejection(&Failure::new(Code::Internal, error.to_string()))),
                 _ => Ok(()),
             },
@@ -178,11 +178,19 @@ impl Calls {
         }
     }
 
+    /// The span of a call that runs, as a `traceparent`; `None` if traces are not recorded.
+    pub fn traceparent(&self, call: i64) -> Option<String> {
+        match self.table().calls.get(&u64::try_from(call).ok()?)? {
+            Entry::Begun(_, span) => span.map(RemoteSpan::to_traceparent),
+            Entry::Waiting(..) => None,
+        }
+    }
+
     /// The request and response of a route that runs; `None` if it has ended.
     pub fn route(&self, call: i64) -> Option<Arc<RouteExchange>> {
         let table = self.table();
         match table.calls.get(&u64::try_from(call).ok()?)? {
-            Entry::Begun(link) => link.route().cloned(),
+            Entry::Begun(link, _) => link.route().cloned(),
             Entry::Waiting(..) => None,
         }
     }
@@ -206,14 +214,14 @@ impl Calls {
             Message::Begin(call) => match self.begin(call) {
                 Some(invocation) => {
                     current(call);
-                    let HostInvocation { work, input, request, traceparent, .. } = *invocation;
+                    let HostInvocation { work, input, request, .. } = *invocation;
                     let (kind, function) = match work {
                         HostTask::Function(function) => (CALL, function),
                         HostTask::Route(route) => (ROUTE, route),
                         HostTask::Context => (CONTEXT, 0),
                     };
                     let request = request.map(|request| request.to_string());
-                    (kind, call as i64, function, Text::A(input.to_string()), request, traceparent).into()
+                    (kind, call as i64, function, Text::A(input.to_string()), request).into()
                 }
                 None => no_op(),
             },
@@ -223,11 +231,11 @@ impl Calls {
                     true => Text::B(results.into_bytes().into()),
                     false => Text::A(results),
                 };
-                (RESULTS, call as i64, batch, results, None, None).into()
+                (RESULTS, call as i64, batch, results, None).into()
             }
             Message::Abandon { call, why } => {
                 current(call);
-                (ABANDON, call as i64, 0, Text::A(why), None, None).into()
+                (ABANDON, call as i64, 0, Text::A(why), None).into()
             }
             Message::Ping => {
                 current(0);
@@ -239,7 +247,7 @@ impl Calls {
 
 /// A delivery without a task.
 fn no_op() -> Delivery {
-    (PING, 0, 0, Text::A(String::new()), None, None).into()
+    (PING, 0, 0, Text::A(String::new()), None).into()
 }
 
 /// One version of the code, in one JavaScript thread.

@@ -71,6 +71,12 @@ impl NativeWorker {
         logging::log_of_function(&FunctionLine { call, level, function, message, fields });
     }
 
+    /// The span of a call that runs, as a `traceparent`, if it has one.
+    #[napi(catch_unwind)]
+    pub fn traceparent(&self, call: i64) -> Option<String> {
+        self.calls.traceparent(call)
+    }
+
     /// Executes one batch of a call's operations.
     #[napi(catch_unwind)]
     pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {

@@ -310,8 +310,8 @@ impl Engine {
             async move { keeper.keep(Part::StoredResponses, &until, || trim_responses(&database, &until)).await },
         );
         if let Some(endpoint) = endpoint {
-            let (keeper, until) = (supervisor.clone(), stop.clone());
-            tasks.spawn(async move { keeper.keep(Part::Metrics, &until, || endpoint.run(&until)).await });
+            let (keeper, listed, until) = (supervisor.clone(), live.clone(), stop.clone());
+            tasks.spawn(async move { keeper.keep(Part::Metrics, &until, || endpoint.run(&listed, &until)).await });
         }
         if let Some(exporters) = exporters {
             // Not with the others: it sends what these have recorded until they end.
@@ -347,7 +347,7 @@ impl Engine {
 
     /// Describes the live queries, as JSON: all, or those of one function with their last runs.
     pub fn live_overview(&self, function: Option<&str>) -> Result<String, Failure> {
-        serde_json::to_string(&self.live.overview(function)).map_err(|error| Failure::internal("_live", &error))
+        self.live.overview_json(function)
     }
 
     /// The tasks that end before the engine has closed.

@@ -64,7 +64,9 @@ pub use http::{
 };
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
-pub use telemetry::{LogLine, Otlp, OtlpError, OtlpProtocol, PrometheusAddress, TelemetryOptions, exports_logs};
+pub use telemetry::{
+    LogLine, Otlp, OtlpError, OtlpProtocol, PrometheusAddress, RemoteSpan, TelemetryOptions, exports_logs,
+};
 pub use transfer::{
     ExportOptions, ExportReport, Import, ImportOptions, ImportReport, Scan, Step, Tools, ToolsOptions, TransferError,
     Verdict,

@@ -203,6 +203,10 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     return callId;
   }
 
+  traceparent(): string | null {
+    return null;
+  }
+
   operate(callId: number, batch: number, ops: string): void {
     const parsed = JSON.parse(ops) as Operation[];
     this.batches.push({ callId, batch, ops: parsed });
@@ -210,11 +214,11 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   }
 
   answer(callId: number, batch: number, results: unknown): void {
-    this.#deliver?.(DELIVERY.results, callId, batch, JSON.stringify(results), null, null);
+    this.#deliver?.(DELIVERY.results, callId, batch, JSON.stringify(results), null);
   }
 
   abandon(callId: number, reason: unknown): void {
-    this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null, null);
+    this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null);
   }
 
   respond(callId: number, ok: boolean, text: string, metadata: string | null): void {
@@ -271,7 +275,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   #start(kind: number, index: number, input: string, request: string | null): Promise<Response> {
     const callId = this.#nextCall++;
     const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
-    this.#deliver?.(kind, callId, index, input, request, null);
+    this.#deliver?.(kind, callId, index, input, request);
     return response;
   }
 

@@ -14,7 +14,7 @@ use super::route_exchange::RouteCall;
 use super::scope::CallScope;
 use super::{CallId, Dispatcher, Function, FunctionHost, HostInvocation};
 use crate::error::{Code, Failure};
-use crate::telemetry::{RemoteSpan, Span, SpanKind};
+use crate::telemetry::{Span, SpanKind};
 
 /// A started run. If it is dropped before its function has ended, it is abandoned in
 /// the host.
@@ -49,7 +49,7 @@ impl Call {
             function: request.function.name.clone(),
             input: request.input.clone(),
             request: request.caller.clone(),
-            traceparent: span.at().remote().map(RemoteSpan::to_traceparent),
+            span: span.remote(),
         };
         let host = program.host.clone();
         // Dropping the link of a call that was not started ends the call: its host has exited.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::route_exchange::{RouteCall, RouteExchange};
 use crate::error::Failure;
+use crate::telemetry::RemoteSpan;
 
 /// Runs user functions.
 ///
@@ -111,8 +112,8 @@ pub struct HostInvocation {
     pub input: Arc<str>,
     /// The caller's request, JSON text; only if the program has a context, and for routes.
     pub request: Option<Arc<str>>,
-    /// The span of the run, as a `traceparent`; only if traces are recorded.
-    pub traceparent: Option<String>,
+    /// The span of the run, if traces are recorded.
+    pub span: Option<RemoteSpan>,
 }
 
 /// A task of a host.

@@ -9,12 +9,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{Response, StatusCode};
 
 use super::body::RequestBody;
 use super::respond::{self, HttpAnswer};
+use super::this_machine::{self, Foreign};
 use super::{body, cross_origin};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
@@ -50,9 +51,6 @@ pub struct DevAnswer {
 }
 
 const PATH: &str = "/_convoy";
-
-/// Headers by which a proxy passes on the address or name of its client.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
 /// No other page may embed or read it, and it loads nothing from elsewhere.
 const PROTECTION: [(&str, &str); 5] = [
@@ -105,13 +103,16 @@ fn check(head: &Parts, peer: IpAddr) -> Result<(), Failure> {
     if head.method != hyper::Method::GET && head.method != hyper::Method::POST {
         return Err(Failure::new(Code::MethodNotAllowed, "The page of convoy dev takes GET and POST."));
     }
-    if !peer.to_canonical().is_loopback() || FORWARDED.iter().any(|name| head.headers.contains_key(*name)) {
-        return refused("The page of convoy dev is served to this machine only, and not through a proxy.");
-    }
-    if !is_loopback(host_of(&head.headers)) {
-        return refused(
-            "The page of convoy dev is served at localhost and 127.0.0.1 only; this request has another Host.",
-        );
+    match this_machine::check(&head.headers, peer) {
+        Ok(()) => {}
+        Err(Foreign::Peer) => {
+            return refused("The page of convoy dev is served to this machine only, and not through a proxy.");
+        }
+        Err(Foreign::Host) => {
+            return refused(
+                "The page of convoy dev is served at localhost and 127.0.0.1 only; this request has another Host.",
+            );
+        }
     }
     if !cross_origin::is_own(&head.headers)? {
         return refused("The page of convoy dev answers its own requests only; open its link directly.");
@@ -119,21 +120,9 @@ fn check(head: &Parts, peer: IpAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-fn host_of(headers: &HeaderMap) -> &str {
-    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
-}
-
-/// Whether a `Host`, with or without a port, is a loopback address or `localhost`.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::this_machine::FORWARDED;
     use super::*;
 
     const LOCAL: &str = "127.0.0.1";

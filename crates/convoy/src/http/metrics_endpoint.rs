@@ -1,28 +1,38 @@
 //! `GET /metrics` for Prometheus, on a port of its own: the port of the application is usually
-//! public, and names of functions and their load are not.
+//! public, and names of functions and their load are not. `GET /_live`, the list of live
+//! queries, has inputs of callers, so it is answered to this machine only.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::respond::{self, HttpAnswer};
+use super::{route, this_machine};
+use crate::error::{Code, Failure};
+use crate::live::Live;
 use crate::telemetry::Prometheus;
 
 /// Connections at once. Prometheus needs one.
 const MAX_CONNECTIONS: usize = 16;
 /// How long a client may take to send its headers, and to read the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What it answers with.
+struct Shown {
+    metrics: Arc<Prometheus>,
+    live: Arc<Live>,
+}
 
 /// A listener that serves the metrics.
 pub(crate) struct MetricsEndpoint {
@@ -48,20 +58,20 @@ impl MetricsEndpoint {
         self.listener.local_addr()
     }
 
-    /// Accepts connections until `stop` is cancelled.
-    pub(crate) async fn run(&self, stop: &CancellationToken) {
+    /// Accepts connections until `stop` is cancelled, and lists the live queries of `live`.
+    pub(crate) async fn run(&self, live: &Arc<Live>, stop: &CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((socket, place)) => {
-                    let (metrics, stop) = (self.metrics.clone(), stop.clone());
+                Ok((socket, peer, place)) => {
+                    let (shown, stop) = (Shown { metrics: self.metrics.clone(), live: live.clone() }, stop.clone());
                     self.tasks.spawn(async move {
                         tokio::select! {
                             () = stop.cancelled() => {}
-                            () = serve(socket, &metrics) => {}
+                            () = serve(socket, peer, &shown) => {}
                         }
                         drop(place);
                     });
@@ -74,16 +84,16 @@ impl MetricsEndpoint {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    async fn accept(&self) -> std::io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
         let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-        let (socket, _peer) = self.listener.accept().await?;
-        Ok((socket, place))
+        let (socket, peer) = self.listener.accept().await?;
+        Ok((socket, peer.ip(), place))
     }
 }
 
-async fn serve(socket: tokio::net::TcpStream, metrics: &Prometheus) {
+async fn serve(socket: TcpStream, peer: IpAddr, shown: &Shown) {
     let service = service_fn(|request: Request<Incoming>| {
-        std::future::ready(Ok::<_, std::convert::Infallible>(answer(&request, metrics)))
+        std::future::ready(Ok::<_, std::convert::Infallible>(answer(&request, peer, shown)))
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -94,18 +104,23 @@ async fn serve(socket: tokio::net::TcpStream, metrics: &Prometheus) {
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Prometheus) -> Response<Full<Bytes>> {
-    if request.uri().path() != "/metrics" {
-        return plain(StatusCode::NOT_FOUND, "Metrics are at /metrics.\n");
-    }
+fn answer(request: &Request<Incoming>, peer: IpAddr, shown: &Shown) -> HttpAnswer {
+    let is_live = match request.uri().path() {
+        "/metrics" => false,
+        "/_live" => true,
+        _ => return plain(StatusCode::NOT_FOUND, "Metrics are at /metrics, and live queries at /_live.\n"),
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "This path takes GET.\n");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    match metrics.text() {
+    if is_live {
+        return live_queries(request, peer, &shown.live).unwrap_or_else(|failure| respond::failure(&failure));
+    }
+    match shown.metrics.text() {
         Ok(text) => {
-            let mut answer = Response::new(Full::new(text.into()));
+            let mut answer = respond::with_body(text.into());
             answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Prometheus::CONTENT_TYPE));
             answer
         }
@@ -116,8 +131,17 @@ fn answer(request: &Request<Incoming>, metrics: &Prometheus) -> Response<Full<By
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+fn live_queries(request: &Request<Incoming>, peer: IpAddr, live: &Live) -> Result<HttpAnswer, Failure> {
+    this_machine::check(request.headers(), peer).map_err(|_foreign| Failure::new(Code::Forbidden, NOT_HERE))?;
+    let function = route::parameter(request.uri().query().unwrap_or_default(), "name")?;
+    Ok(respond::success(live.overview_json(function.as_deref())?.into()))
+}
+
+const NOT_HERE: &str = "The list of live queries has inputs of callers, so it is shown to the machine of the server \
+    only, at localhost or 127.0.0.1, and not through a proxy.";
+
+fn plain(status: StatusCode, text: &'static str) -> HttpAnswer {
+    let mut answer = respond::with_body(Bytes::from_static(text.as_bytes()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer

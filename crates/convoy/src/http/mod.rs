@@ -25,6 +25,7 @@ mod security_headers;
 mod socket;
 mod static_files;
 mod stream;
+mod this_machine;
 mod upload;
 mod write_timeout;
 
@@ -316,15 +317,17 @@ async fn handle(
             ));
             Ok(answer)
         }
-        Route::Overview { function } if config.dev && peer.is_some_and(|peer| peer.is_loopback()) => {
-            let overview = serde_json::to_vec(&engine.live().overview(function.as_deref()));
-            Ok(success(overview.map_err(|error| Failure::internal("_live", &error))?.into()))
+        Route::Overview { function }
+            if config.dev && peer.is_some_and(|peer| this_machine::check(&head.headers, peer).is_ok()) =>
+        {
+            engine.live_overview(function.as_deref()).map(|overview| success(overview.into()))
         }
-        Route::Overview { .. } => {
-            Err(Failure::new(Code::NotFound, "Live queries are listed in development only, and to this machine only."))
-        }
+        Route::Overview { .. } => Err(Failure::new(Code::NotFound, OVERVIEW_ELSEWHERE)),
     }
 }
+
+const OVERVIEW_ELSEWHERE: &str = "Live queries are listed here in development only, and to this machine only. A server \
+    in production lists them at /_live of the port of its metrics, to its own machine only.";
 
 /// The answer to a method that a path does not take: to a preflight, what it takes.
 fn other_method(head: &Parts, grant: &Grant, allowed: &'static str) -> Result<HttpAnswer, Failure> {

@@ -47,7 +47,7 @@ impl<'a> RequestRecord<'a> {
 
     /// Its identity for the client, as a `traceparent`.
     pub(super) fn trace_response(&self) -> Option<String> {
-        Some(self.span.at().remote()?.to_traceparent())
+        Some(self.span.remote()?.to_traceparent())
     }
 
     /// Its path has this template.
@@ -65,15 +65,15 @@ impl Drop for RequestRecord<'_> {
     fn drop(&mut self) {
         let route = Route::of_number(*self.route.get_mut());
         self.metrics.request(self.method.as_str(), route, self.status, self.began.elapsed());
-        if self.span.is_some() {
-            // The path itself may hold names and arguments.
-            self.span.name(self.method.as_str().to_owned(), route.template().into());
-            self.span.set("http.request.method", self.method.as_str().to_owned());
-            self.span.set("http.route", route.template());
-            self.span.set("http.response.status_code", i64::from(self.status));
-            if self.status >= 500 {
-                self.span.fail(self.status.to_string());
-            }
+        if self.status >= 500 {
+            self.span.fail(self.status.to_string());
         }
+        std::mem::take(&mut self.span).end(|span| {
+            // The path itself may hold names and arguments.
+            span.name(self.method.as_str().to_owned(), route.template().into());
+            span.set("http.request.method", self.method.as_str().to_owned());
+            span.set("http.route", route.template());
+            span.set("http.response.status_code", i64::from(self.status));
+        });
     }
 }

@@ -160,7 +160,7 @@ fn arguments(query: &str) -> Result<String, Failure> {
 }
 
 /// The first value of a query parameter.
-fn parameter(query: &str, name: &str) -> Result<Option<String>, Failure> {
+pub(super) fn parameter(query: &str, name: &str) -> Result<Option<String>, Failure> {
     for pair in query.split('&') {
         if let Some((key, value)) = pair.split_once('=')
             && key == name

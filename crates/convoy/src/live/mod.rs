@@ -174,8 +174,12 @@ impl Live {
         self.lock().counts()
     }
 
-    /// Describes all live queries, or those of one function with their last runs.
-    pub(crate) fn overview(&self, function: Option<&str>) -> Overview {
+    /// Describes all live queries, or those of one function with their last runs, as JSON.
+    pub(crate) fn overview_json(&self, function: Option<&str>) -> Result<String, Failure> {
+        serde_json::to_string(&self.overview(function)).map_err(|error| Failure::internal("_live", &error))
+    }
+
+    fn overview(&self, function: Option<&str>) -> Overview {
         let differing = self.differing.lock().iter().map(|name| name.to_string()).collect();
         let schema = self.program.load().as_ref().map(|program| program.schema.clone()).unwrap_or_default();
         let now = Now { instant: Instant::now(), ms: milliseconds() };

@@ -26,7 +26,8 @@ pub(crate) use otlp::Exporters;
 pub use otlp::OtlpError;
 pub(crate) use prometheus::Prometheus;
 pub(crate) use scope::Scope;
-pub(crate) use trace::{RemoteSpan, Span, SpanKind, SpanRef, Tracer};
+pub use trace::RemoteSpan;
+pub(crate) use trace::{Span, SpanKind, SpanRef, Tracer};
 
 /// The name of the instrumentation.
 const SCOPE: &str = "convoy";

@@ -8,7 +8,6 @@
 //! span in a registry of the process: a span here is one entry of the `Vec` of its trace.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::{
     Link, SpanContext, SpanId, SpanKind as OtelKind, Status, TraceFlags, TraceId, TraceState as VendorState,
 };
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry::{InstrumentationScope, KeyValue, Value as OtelValue};
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -66,7 +65,8 @@ enum State {
     /// Its first span has not ended. Most traces are dropped, so spans take the form of the
     /// exporter only after that.
     Open {
-        spans: Vec<Ended>,
+        #[expect(clippy::vec_box, reason = "a span that is open has a box already")]
+        spans: Vec<Box<Record>>,
         keep: bool,
     },
     /// It is exported, with the spans that end later.
@@ -86,7 +86,7 @@ struct Position {
 
 /// The identity of a span for other traces, also of other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RemoteSpan {
+pub struct RemoteSpan {
     trace: TraceId,
     span: SpanId,
     sampled: bool,
@@ -94,30 +94,34 @@ pub(crate) struct RemoteSpan {
 
 /// A span, which ends when it is dropped.
 #[derive(Default)]
-pub(crate) struct Span(Option<Box<Open>>);
-
-struct Open {
-    trace: Arc<Trace>,
-    /// The first span of this process in the trace.
-    is_first: bool,
-    record: Record,
-}
+pub(crate) struct Span(Option<(Arc<Trace>, Box<Record>)>);
 
 /// What a span is, beside its trace.
-struct Record {
+pub(crate) struct Record {
     id: SpanId,
+    /// The first span of this process in the trace.
+    is_first: bool,
     parent: SpanId,
     parent_is_remote: bool,
     kind: SpanKind,
     name: Name,
     began: SystemTime,
-    attributes: Vec<KeyValue>,
+    /// Once it has ended.
+    ended: SystemTime,
+    attributes: Vec<(&'static str, Value)>,
     links: Vec<RemoteSpan>,
     error: Option<Cow<'static, str>>,
 }
 
-/// A span that has ended, and when.
-type Ended = (Record, SystemTime);
+/// The value of an attribute. Those of most spans are never exported, so they are cheap to
+/// make.
+pub(crate) enum Value {
+    Word(&'static str),
+    Shared(Arc<str>),
+    Text(String),
+    Integer(i64),
+    Flag(bool),
+}
 
 /// The name of a span: a word, and what it is about.
 struct Name(Cow<'static, str>, Option<Arc<str>>);
@@ -173,7 +177,7 @@ impl Inner {
         let number: u128 = rand::random();
         let id = parent.map_or(TraceId::from_bytes(number.to_be_bytes()), |parent| parent.trace);
         let sampled = parent.is_some_and(|parent| parent.sampled) || self.samples(number);
-        let state = Mutex::new(State::Open { spans: Vec::with_capacity(8), keep: sampled });
+        let state = Mutex::new(State::Open { spans: Vec::with_capacity(4), keep: sampled });
         let trace = Arc::new(Trace { tracer: self.clone(), id, sampled, state });
         let parent = parent.map_or(SpanId::INVALID, |parent| parent.span);
         Span::open(trace, (parent, true), true, kind, name)
@@ -242,10 +246,13 @@ impl RemoteSpan {
     }
 
     /// As a `traceparent`.
-    pub(crate) fn to_traceparent(self) -> String {
+    pub fn to_traceparent(self) -> String {
         let mut text = String::with_capacity(55);
-        // Writing to a string cannot fail.
-        let _ = write!(text, "00-{}-{}-{:02x}", self.trace, self.span, u8::from(self.sampled));
+        text.push_str("00-");
+        push_hex(&mut text, &self.trace.to_bytes());
+        text.push('-');
+        push_hex(&mut text, &self.span.to_bytes());
+        text.push_str(if self.sampled { "-01" } else { "-00" });
         text
     }
 
@@ -265,6 +272,15 @@ impl RemoteSpan {
     }
 }
 
+/// Several times faster than formatting, and each answer has a `traceresponse`.
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
 impl Span {
     fn open(
         trace: Arc<Trace>,
@@ -273,18 +289,21 @@ impl Span {
         kind: SpanKind,
         name: Cow<'static, str>,
     ) -> Span {
+        let now = SystemTime::now();
         let record = Record {
             id: SpanId::from_bytes(rand::random::<u64>().to_be_bytes()),
+            is_first,
             parent,
             parent_is_remote: parent_is_remote && parent != SpanId::INVALID,
             kind,
             name: Name(name, None),
-            began: SystemTime::now(),
-            attributes: Vec::with_capacity(4),
+            began: now,
+            ended: now,
+            attributes: Vec::new(),
             links: Vec::new(),
             error: None,
         };
-        Span(Some(Box::new(Open { trace, is_first, record })))
+        Span(Some((trace, Box::new(record))))
     }
 
     /// Whether it is recorded.
@@ -294,83 +313,118 @@ impl Span {
 
     /// Where spans below it belong.
     pub(crate) fn at(&self) -> SpanRef {
-        SpanRef(self.0.as_ref().map(|open| Position { trace: open.trace.clone(), span: open.record.id }))
+        SpanRef(self.0.as_ref().map(|(trace, record)| Position { trace: trace.clone(), span: record.id }))
+    }
+
+    /// Its identity for other traces.
+    pub(crate) fn remote(&self) -> Option<RemoteSpan> {
+        let (trace, record) = self.0.as_ref()?;
+        Some(RemoteSpan { trace: trace.id, span: record.id, sampled: trace.sampled })
     }
 
     /// Renames it: a word, and what it is about.
     pub(crate) fn name(&mut self, word: impl Into<Cow<'static, str>>, about: Arc<str>) {
-        if let Some(open) = &mut self.0 {
-            open.record.name = Name(word.into(), Some(about));
+        if let Some((_, record)) = &mut self.0 {
+            record.name(word, about);
         }
     }
 
     /// Adds an attribute.
     pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
-        if let Some(open) = &mut self.0 {
-            open.record.attributes.push(KeyValue::new(key, value));
+        if let Some((_, record)) = &mut self.0 {
+            record.set(key, value);
         }
     }
 
     /// Adds a link to another span.
     pub(crate) fn link(&mut self, to: RemoteSpan) {
-        if let Some(open) = &mut self.0 {
-            open.record.links.push(to);
+        if let Some((_, record)) = &mut self.0 {
+            record.links.push(to);
         }
     }
 
     /// Marks it as failed, so that its trace is exported. `kind` is a code, never a message.
     pub(crate) fn fail(&mut self, kind: impl Into<Cow<'static, str>>) {
-        if let Some(open) = &mut self.0 {
-            open.record.error = Some(kind.into());
+        if let Some((_, record)) = &mut self.0 {
+            record.error = Some(kind.into());
         }
+    }
+
+    /// Ends it. `describe` adds what is known at the end; it is not called if the trace is
+    /// dropped.
+    pub(crate) fn end(mut self, describe: impl FnOnce(&mut Record)) {
+        self.close(describe);
+    }
+
+    fn close(&mut self, describe: impl FnOnce(&mut Record)) {
+        let Some((trace, mut record)) = self.0.take() else { return };
+        let tracer = &trace.tracer;
+        record.ended = SystemTime::now().max(record.began);
+        let mut state = trace.state.lock();
+        let finished = match &mut *state {
+            State::Dropped => return,
+            State::Kept => {
+                describe(&mut record);
+                vec![record]
+            }
+            State::Open { spans, keep } => {
+                let is_first = record.is_first;
+                *keep |= record.error.is_some() || (is_first && record.time() >= tracer.slow);
+                if is_first && !*keep {
+                    *state = State::Dropped;
+                    return;
+                }
+                if spans.len() >= MAX_SPANS && !is_first {
+                    tracer.dropped.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                describe(&mut record);
+                spans.push(record);
+                if !is_first {
+                    return;
+                }
+                let spans = std::mem::take(spans);
+                *state = State::Kept;
+                spans
+            }
+        };
+        drop(state);
+        tracer.export(finished.into_iter().map(|record| record.into_data(trace.id)).collect());
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        let Some(open) = self.0.take() else { return };
-        let Open { trace, is_first, record } = *open;
-        let tracer = &trace.tracer;
-        let ended = SystemTime::now();
-        let is_slow = is_first && ended.duration_since(record.began).is_ok_and(|time| time >= tracer.slow);
-        let mut state = trace.state.lock();
-        let finished = match &mut *state {
-            State::Dropped => return,
-            State::Kept => vec![(record, ended)],
-            State::Open { spans, keep } => {
-                *keep |= record.error.is_some() || is_slow;
-                match spans.len() < MAX_SPANS || is_first {
-                    true => spans.push((record, ended)),
-                    false => drop(tracer.dropped.fetch_add(1, Ordering::Relaxed)),
-                }
-                if !is_first {
-                    return;
-                }
-                let (spans, keep) = (std::mem::take(spans), *keep);
-                *state = if keep { State::Kept } else { State::Dropped };
-                if !keep {
-                    return;
-                }
-                spans
-            }
-        };
-        drop(state);
-        tracer.export(finished.into_iter().map(|(record, ended)| record.into_data(trace.id, ended)).collect());
+        self.close(|_| {});
     }
 }
 
 impl Record {
-    fn into_data(self, trace: TraceId, ended: SystemTime) -> SpanData {
-        let Record { id, parent, parent_is_remote, kind, name, began, mut attributes, links, error } = self;
+    /// Renames it: a word, and what it is about.
+    pub(crate) fn name(&mut self, word: impl Into<Cow<'static, str>>, about: Arc<str>) {
+        self.name = Name(word.into(), Some(about));
+    }
+
+    /// Adds an attribute.
+    pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+        if self.attributes.is_empty() {
+            self.attributes.reserve_exact(4);
+        }
+        self.attributes.push((key, value.into()));
+    }
+
+    fn time(&self) -> Duration {
+        self.ended.duration_since(self.began).unwrap_or_default()
+    }
+
+    fn into_data(self, trace: TraceId) -> SpanData {
+        let Record { id, is_first: _, parent, parent_is_remote, kind, name, began, ended, attributes, links, error } =
+            self;
         let mut all_links = SpanLinks::default();
         all_links.links = links.into_iter().map(|link| Link::with_context(link.context())).collect();
-        let status = match error {
-            Some(kind) => {
-                attributes.push(KeyValue::new("error.type", kind.into_owned()));
-                Status::error("")
-            }
-            None => Status::Unset,
-        };
+        let status = if error.is_some() { Status::error("") } else { Status::Unset };
+        let error = error.map(|kind| KeyValue::new("error.type", kind.into_owned()));
+        let attributes = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value));
         let name = match name {
             Name(word, Some(about)) => format!("{word} {about}").into(),
             Name(word, None) => word,
@@ -382,14 +436,56 @@ impl Record {
             span_kind: kind.into(),
             name,
             start_time: began,
-            end_time: ended.max(began),
-            attributes,
+            end_time: ended,
+            attributes: attributes.chain(error).collect(),
             dropped_attributes_count: 0,
             events: Default::default(),
             links: all_links,
             status,
             instrumentation_scope: InstrumentationScope::builder(SCOPE).build(),
         }
+    }
+}
+
+impl From<Value> for OtelValue {
+    fn from(value: Value) -> OtelValue {
+        match value {
+            Value::Word(word) => word.into(),
+            Value::Shared(text) => OtelValue::String(text.into()),
+            Value::Text(text) => text.into(),
+            Value::Integer(number) => number.into(),
+            Value::Flag(flag) => flag.into(),
+        }
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(word: &'static str) -> Value {
+        Value::Word(word)
+    }
+}
+
+impl From<Arc<str>> for Value {
+    fn from(text: Arc<str>) -> Value {
+        Value::Shared(text)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Value {
+        Value::Integer(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Value {
+        Value::Flag(flag)
     }
 }
 

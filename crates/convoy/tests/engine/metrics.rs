@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use convoy::{Config, Engine};
 use convoy_testkit::{App, TestDb, within};
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -41,9 +41,13 @@ impl Metrics {
 }
 
 async fn get(app: &App, request: &str) -> (String, String) {
+    get_with(app, request, "host: localhost").await
+}
+
+async fn get_with(app: &App, request: &str, headers: &str) -> (String, String) {
     let address = app.engine.metrics_address().expect("metrics are served");
     let mut socket = TcpStream::connect(address).await.expect("it accepts");
-    let request = format!("{request} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+    let request = format!("{request} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = String::new();
     within(socket.read_to_string(&mut answer)).await.expect("it answers");
@@ -135,6 +139,30 @@ async fn other_paths_and_methods_are_refused_and_the_api_has_no_metrics() {
     assert!(get(&app, "POST /metrics").await.0.starts_with("HTTP/1.1 405"));
     assert_eq!(app.client().send(Method::GET, "/api/metrics", "").await.status, 404);
     assert_eq!(app.client().send(Method::GET, "/metrics", "").await.status, 404);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_queries_are_listed_beside_the_metrics_to_this_machine_only() {
+    let db = TestDb::new().await;
+    let app = measured(&db).await;
+    let query = json!({ "id": 1, "name": "messages.list", "args": { "channel": "a" } });
+    let mut session = app.client().live(json!([query])).await;
+    session.until(1, |_| true).await;
+    let (head, body) = get(&app, "GET /_live?name=messages.list").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let listed: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(listed["data"]["queries"][0]["function"], "messages.list");
+    assert_eq!(listed["data"]["queries"][0]["history"][0]["cause"]["kind"], "subscribed");
+    let none = get(&app, "GET /_live?name=messages.none").await.1;
+    let unknown: Value = serde_json::from_str(&none).expect("JSON");
+    assert_eq!(unknown["data"]["queries"], json!([]));
+    for headers in ["host: metrics.example", "host: localhost\r\nx-forwarded-for: 10.0.0.7"] {
+        let (head, body) = get_with(&app, "GET /_live", headers).await;
+        assert!(head.starts_with("HTTP/1.1 403") && !body.contains("messages.list"), "{headers}: {head} {body}");
+    }
+    assert!(get(&app, "POST /_live").await.0.starts_with("HTTP/1.1 405"));
+    assert_eq!(app.client().send(Method::GET, "/api/_live", "").await.status, 404);
     app.engine.close().await;
 }
 

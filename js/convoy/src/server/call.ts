@@ -26,8 +26,6 @@ export type { Operation, ScanOperation } from './operations.js';
 export interface CallOptions {
   /** Whether the engine runs the whole call in one transaction (true); false for actions and `transaction: false`. */
   readonly transactional?: boolean;
-  /** The span of the run, if traces are recorded (null). */
-  readonly traceparent?: string | null;
 }
 
 /** The operations of one call. */
@@ -36,8 +34,6 @@ export class Call {
   readonly kind: FunctionKind;
   readonly engine: NativeCalls;
   readonly transactional: boolean;
-  /** The span of the run, if traces are recorded. */
-  readonly traceparent: string | null;
   /** The scope of the call as a whole. */
   readonly root = new Scope(null);
   /** The shortest period passed to `ctx.now`: how often a live query runs again without a change. */
@@ -59,8 +55,12 @@ export class Call {
     this.kind = kind;
     this.engine = engine;
     this.transactional = options.transactional ?? true;
-    this.traceparent = options.traceparent ?? null;
     this.#batches = new Batches(engine, id);
+  }
+
+  /** The span of the run, as a `traceparent`; `null` if traces are not recorded. */
+  get traceparent(): string | null {
+    return this.engine.traceparent(this.id);
   }
 
   /** True once the call has ended or the engine has abandoned it. */

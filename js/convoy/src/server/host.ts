@@ -32,7 +32,6 @@ interface Delivered {
   readonly callId: number;
   readonly text: string;
   readonly request: string | null;
-  readonly traceparent: string | null;
 }
 
 export class Host {
@@ -49,13 +48,11 @@ export class Host {
 
   /** The callback through which the engine delivers the calls of `program`. */
   deliverFor(program: Program): Deliver {
-    return (kind, callId, index, text, request, traceparent) => {
+    return (kind, callId, index, text, request) => {
       if (typeof text !== 'string') this.#resolveBatch(callId, index, text);
-      else if (kind === DELIVERY.call)
-        this.#run(program, program.functions[index], { callId, text, request, traceparent });
-      else if (kind === DELIVERY.route)
-        this.#run(program, program.routes[index], { callId, text, request, traceparent });
-      else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, { callId, text, request, traceparent });
+      else if (kind === DELIVERY.call) this.#run(program, program.functions[index], { callId, text, request });
+      else if (kind === DELIVERY.route) this.#run(program, program.routes[index], { callId, text, request });
+      else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, { callId, text, request });
       else if (kind === DELIVERY.results) this.#resolveBatch(callId, index, text);
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
     };
@@ -75,14 +72,13 @@ export class Host {
   }
 
   /** First step: parses the arguments, or makes the request of a route. */
-  #run(program: Program, fn: NamedFunction | undefined, { callId, text, request, traceparent }: Delivered): void {
+  #run(program: Program, fn: NamedFunction | undefined, { callId, text, request }: Delivered): void {
     let run: RootRun | undefined;
     try {
       if (fn === undefined) throw new ConvoyError('NOT_FOUND', 'There is no such function.');
       const { kind, transaction, input } = fn.definition;
       const call = new Call(callId, kind, this.#engine, {
         transactional: kind !== 'action' && transaction,
-        traceparent,
       });
       const caller = request === null ? NO_CALLER : this.#parseCaller(request);
       run = new RootRun(program, fn, call, caller);
@@ -112,7 +108,7 @@ export class Host {
       // Frozen, because properties added to the base would be lost: an observed handler receives another base.
       for (const part of Object.values(base)) Object.freeze(part);
       run.call.isMakingContext = true;
-      const made: unknown = program.inProgramContext(inSpan, run.call.traceparent, program.createContext, request, {
+      const made: unknown = program.inProgramContext(inSpan, run.call, program.createContext, request, {
         ...base,
       });
       if (isThenable(made))
@@ -150,15 +146,7 @@ export class Host {
   /** Fourth step, with the context: calls the handler. */
   #callHandler(run: RootRun, context: object, args: unknown): void {
     const ctx = run.enter(context);
-    const result = run.program.inProgramContext(
-      inSpan,
-      run.call.traceparent,
-      callHandler,
-      run.program,
-      run.fn,
-      ctx,
-      args,
-    );
+    const result = run.program.inProgramContext(inSpan, run.call, callHandler, run.program, run.fn, ctx, args);
     if (isThenable(result)) this.#continue(run, result, (value) => this.#onReturn(run, value));
     else this.#onReturn(run, result);
   }

@@ -49,6 +49,8 @@ export interface NativeCalls {
   call(kind: string, name: string, input: string, request: string | null, traceparent: string | null): Promise<string>;
   /** Sends one batch of a call's operations. Its results are delivered with the kind `DELIVERY.results`. */
   operate(callId: number, batch: number, ops: string): void;
+  /** The span of a call that runs, as a `traceparent`; `null` if traces are not recorded. */
+  traceparent(callId: number): string | null;
   /** Ends a call with its JSON result or error, and a `CallMetadata` as JSON, or `null`. */
   respond(callId: number, ok: boolean, text: string, metadata: string | null): void;
   /** Writes a line to the log, for the function of a call; `fields` is a JSON object. Never waits. */
@@ -215,7 +217,6 @@ export type Deliver = (
   index: number,
   text: string | Buffer,
   request: string | null,
-  traceparent: string | null,
 ) => void;
 
 /** The kinds of `Deliver`. */

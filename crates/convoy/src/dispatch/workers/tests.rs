@@ -159,7 +159,7 @@ fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc
     let (link, messages) = CallLink::new(None);
     let (work, input) = (HostTask::Function(0), "{}".into());
     let invocation =
-        HostInvocation { call: CallId(call), work, function: function.into(), input, request: None, traceparent: None };
+        HostInvocation { call: CallId(call), work, function: function.into(), input, request: None, span: None };
     drop(host.start(invocation, link));
     messages
 }

@@ -33,14 +33,20 @@ function isSetUp(): boolean {
   return (globalThis as { [SHARED]?: { context?: unknown } })[SHARED]?.context !== undefined;
 }
 
-/** Calls `callback` with the span `traceparent` as the active one; `null` if the engine records no traces. */
+/** A run; its span is made text only for programs that have spans of their own. */
+interface Run {
+  readonly traceparent: string | null;
+}
+
+/** Calls `callback` with the span of `run`, if it has one, as the active one. */
 export function inSpan<Args extends unknown[], Result>(
-  traceparent: string | null,
+  run: Run,
   callback: (...args: Args) => Result,
   ...args: Args
 ): Result {
   // Without a manager of contexts, none is active in any case.
-  const otel = traceparent === null || !isSetUp() ? null : openTelemetry();
+  const otel = isSetUp() ? openTelemetry() : null;
+  const traceparent = otel === null ? null : run.traceparent;
   if (otel === null || traceparent === null) return callback(...args);
   const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');
   const span = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
