@@ -39,7 +39,7 @@ use crate::read_cache::ReadCache;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
-use crate::telemetry::{Exporters, Metrics, OtlpError, RemoteSpan, Telemetry};
+use crate::telemetry::{Exporters, Metrics, OtlpError, RemoteSpan, Telemetry, Tracer};
 use crate::write_log::WriteLog;
 pub use migration::{apply_migration, plan_migration};
 use readiness::Readiness;
@@ -260,6 +260,7 @@ impl Engine {
             health: health.clone(),
             supervisor: supervisor.clone(),
             metrics: telemetry.metrics.clone(),
+            tracer: telemetry.tracer.clone(),
         };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
         let engine = Engine {
@@ -305,10 +306,11 @@ impl Engine {
         tasks.spawn(async move {
             keeper.keep(Part::Functions, &until, || check_host(&checked, &conditions, limit, &until)).await;
         });
-        let (keeper, database, until) = (supervisor.clone(), postgres.clone(), stop.clone());
-        tasks.spawn(
-            async move { keeper.keep(Part::StoredResponses, &until, || trim_responses(&database, &until)).await },
-        );
+        let (keeper, until) = (supervisor.clone(), stop.clone());
+        let (database, tracer) = (postgres.clone(), self.telemetry.tracer.clone());
+        tasks.spawn(async move {
+            keeper.keep(Part::StoredResponses, &until, || trim_responses((&database, &tracer), &until)).await
+        });
         if let Some(endpoint) = endpoint {
             let (keeper, listed, until) = (supervisor.clone(), live.clone(), stop.clone());
             tasks.spawn(async move { keeper.keep(Part::Metrics, &until, || endpoint.run(&listed, &until)).await });
@@ -572,7 +574,7 @@ async fn check_host(program: &ArcSwapOption<Program>, health: &Health, limit: Du
 }
 
 /// Removes the stored responses of keyed mutations after their retention.
-async fn trim_responses(postgres: &Postgres, stop: &CancellationToken) {
+async fn trim_responses((postgres, tracer): (&Postgres, &Tracer), stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -580,7 +582,7 @@ async fn trim_responses(postgres: &Postgres, stop: &CancellationToken) {
         }
         // In batches, until none are left.
         loop {
-            match postgres.write(&sql::idempotency::trim()).await {
+            match tracer.job("job responses.trim", postgres.write(&sql::idempotency::trim())).await {
                 Ok(rows) if rows.is_empty() => break,
                 Ok(_) if stop.is_cancelled() => return,
                 Ok(_) => {}

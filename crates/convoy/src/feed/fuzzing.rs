@@ -33,16 +33,18 @@ pub fn log_rows(data: &[u8]) {
 /// A notification of another process.
 pub fn peer_messages(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let Some(PeerMessage { payload: Payload::Changes(changes), node, sequence, live }) = PeerMessage::decode(text)
+    let Some(PeerMessage { payload: Payload::Changes(changes), node, sequence, live, span }) =
+        PeerMessage::decode(text)
     else {
         return;
     };
     let Some(payloads) = encode_changes(changes.iter(), 1 << 10) else { return };
     let mut arrived = Vec::new();
     for payload in payloads {
-        let message = PeerMessage { node, sequence, live, payload: Payload::Changes(Vec::new()) };
+        let message = PeerMessage { node, sequence, live, span, payload: Payload::Changes(Vec::new()) };
         let text = message.encode(&payload).expect("what was decoded can be encoded");
         let decoded = PeerMessage::decode(&text).expect("a message of this program");
+        assert_eq!(decoded.span, span);
         let Payload::Changes(changes) = decoded.payload else { panic!("{text}") };
         arrived.extend(changes);
     }

@@ -31,7 +31,7 @@ use crate::key::{KeyFields, RowKeys};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
 use crate::supervise::Part;
-use crate::telemetry::{Metrics, Stage};
+use crate::telemetry::{Metrics, Stage, Tracer};
 
 /// How often the log is read without live queries, only to keep it short.
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
@@ -63,6 +63,7 @@ pub(super) struct LogReader {
     check_schema: Arc<Notify>,
     failpoints: Failpoints,
     metrics: Metrics,
+    tracer: Tracer,
     /// When the last read began: what this one finds was committed since.
     last_read: Mutex<Option<std::time::Instant>>,
 }
@@ -86,6 +87,7 @@ impl LogReader {
             check_schema: parts.check_schema.clone(),
             failpoints: config.failpoints.clone(),
             metrics: parts.metrics.clone(),
+            tracer: parts.tracer.clone(),
             last_read: Mutex::default(),
         }
     }
@@ -155,18 +157,21 @@ impl LogReader {
     async fn poll_once(&self, cursor: Option<Cursor>) -> (Option<Cursor>, Result<(), DbError>) {
         let began = std::time::Instant::now();
         let before = self.last_read.lock().replace(began);
-        let read = match &cursor {
-            Some(cursor) => self.read(cursor).await,
-            // The state of commits in doubt before this is unknown, so own rows are read too.
-            None => self.first_cursor().await.map(|first| {
-                let own_rows_below = first.position.snapshot.xmax;
-                LogRead::everything(Cursor { own_rows_below, ..first })
-            }),
+        let read_and_publish = async {
+            let read = match &cursor {
+                Some(cursor) => self.read(cursor).await?,
+                // The state of commits in doubt before this is unknown, so own rows are read too.
+                None => {
+                    let first = self.first_cursor().await?;
+                    let own_rows_below = first.position.snapshot.xmax;
+                    LogRead::everything(Cursor { own_rows_below, ..first })
+                }
+            };
+            let has_changes = read.has_changes();
+            Ok((read.publish(&*self.sink), has_changes))
         };
-        match read {
-            Ok(read) => {
-                let has_changes = read.has_changes();
-                let next = read.publish(&*self.sink);
+        match self.tracer.job("job log.read", read_and_publish).await {
+            Ok((next, has_changes)) => {
                 if let (true, Some(before)) = (has_changes, before) {
                     self.metrics.feed_lag(Stage::Applied, before.elapsed());
                 }
@@ -224,7 +229,9 @@ impl LogReader {
     /// Trims rows that every process has read.
     async fn trim(&self, trim: &mut Trim, cursor: &Cursor) {
         let Some(below) = trim.due(cursor.position.snapshot.xmin) else { return };
-        if let Err(error) = self.postgres.write_within(READ_TIMEOUT, &sql::feed::trim(below)).await {
+        if let Err(error) =
+            self.tracer.job("job log.trim", self.postgres.write_within(READ_TIMEOUT, &sql::feed::trim(below))).await
+        {
             // Another process may have trimmed first; the next trim removes what is left.
             tracing::debug!(cause = %error.cause(), "old rows of the change log could not be removed");
         }

@@ -40,7 +40,7 @@ use crate::health::Health;
 use crate::postgres::{ConnectionMode, DbError, Postgres, RowSecurity};
 use crate::schema::Schema;
 use crate::supervise::{Part, Supervisor};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracer};
 use log::LogReader;
 use notifier::{Notifier, NotifierContext};
 use peer_listener::PeerListener;
@@ -73,6 +73,7 @@ pub(crate) struct Parts {
     pub supervisor: Supervisor,
     /// Records how late it is.
     pub metrics: Metrics,
+    pub tracer: Tracer,
 }
 
 /// The schema of the loaded code.
@@ -125,6 +126,7 @@ impl Feed {
                 heartbeat,
                 read_log: parts.read_now.clone(),
                 sink: parts.sink.clone(),
+                tracer: parts.tracer.clone(),
                 failpoints,
             });
             tasks.spawn(Part::Listener, move |stop| {

@@ -23,6 +23,7 @@ use crate::failpoints::Failpoints;
 use crate::postgres::{DbError, NotifyConnection, Postgres};
 use crate::sql;
 use crate::supervise::Part;
+use crate::telemetry::RemoteSpan;
 
 /// The shortest pause between two sends. Commits made meanwhile share the next one.
 const MIN_SEND_INTERVAL: Duration = Duration::from_millis(2);
@@ -157,20 +158,21 @@ impl Notifier {
         let changes = pending.commits.iter().flat_map(|commit| commit.iter());
         let encoded = if pending.read_log { None } else { peer_message::encode_changes(changes, MAX_PAYLOADS) };
         match encoded {
-            Some(payloads) if payloads.is_empty() => vec![self.payload(Payload::None, &[])],
+            Some(payloads) if payloads.is_empty() => vec![self.payload(Payload::None, &[], None)],
             Some(payloads) => {
-                payloads.iter().map(|changes| self.payload(Payload::Changes(Vec::new()), changes)).collect()
+                let message = |changes: &Vec<_>| self.payload(Payload::Changes(Vec::new()), changes, pending.span);
+                payloads.iter().map(message).collect()
             }
-            None => vec![self.payload(Payload::ReadLog, &[])],
+            None => vec![self.payload(Payload::ReadLog, &[], pending.span)],
         }
     }
 
-    fn payload(&mut self, payload: Payload, changes: &[Box<RawValue>]) -> String {
+    fn payload(&mut self, payload: Payload, changes: &[Box<RawValue>], span: Option<RemoteSpan>) -> String {
         if !matches!(payload, Payload::None) {
             self.sequence += 1;
         }
         let live = *self.context.has_subscribers.borrow();
-        let message = PeerMessage { node: self.context.node, sequence: self.sequence, live, payload };
+        let message = PeerMessage { node: self.context.node, sequence: self.sequence, live, span, payload };
         message.encode(changes).expect("a message consists of JSON and numbers")
     }
 

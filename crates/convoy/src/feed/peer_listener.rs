@@ -21,6 +21,7 @@ use crate::failpoints::{Failpoint, Failpoints};
 use crate::postgres::{ListenConnection, Postgres};
 use crate::sql::notify::CHANNEL;
 use crate::supervise::Part;
+use crate::telemetry::{Scope, SpanKind, Tracer};
 
 /// The pauses between two attempts to connect.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -39,6 +40,7 @@ pub(super) struct PeerListener {
     /// Requests a read of the log.
     pub read_log: Arc<Notify>,
     pub sink: Arc<dyn ChangeSink>,
+    pub tracer: Tracer,
     pub failpoints: Failpoints,
 }
 
@@ -176,10 +178,13 @@ impl PeerListener {
             self.read_log.notify_one();
             return;
         };
-        let Received { changes, read_log, sender } = self.peer_table.lock().on_message(message, Instant::now());
+        let Received { changes, span, read_log, sender } = self.peer_table.lock().on_message(message, Instant::now());
         self.failpoints.reach(Part::Listener);
         if !changes.is_empty() {
-            self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Outside);
+            // What follows belongs to the trace of the commit.
+            let received = self.tracer.caused(SpanKind::Internal, "notification", span);
+            let publish = || self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Outside);
+            Scope::default().within(&received).run_sync(publish);
         }
         if read_log {
             self.request_log_read();

@@ -11,12 +11,13 @@ use uuid::Uuid;
 
 use crate::change::{Change, ChangeKind};
 use crate::key::{KeyFields, RowKeys};
+use crate::telemetry::RemoteSpan;
 use crate::time::Time;
 
 /// The longest text sent, in bytes; Postgres refuses 8,000.
 pub(super) const MAX_PAYLOAD_BYTES: usize = 7_800;
 /// Space reserved for everything but the changes.
-const ENVELOPE_BYTES: usize = 160;
+const ENVELOPE_BYTES: usize = 230;
 
 /// One notification.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct PeerMessage {
     pub sequence: u64,
     /// Whether it has live queries, and so needs the changes of others.
     pub live: bool,
+    /// The span of one of the commits, if its trace is exported in any case.
+    pub span: Option<RemoteSpan>,
     /// The content.
     pub payload: Payload,
 }
@@ -49,6 +52,9 @@ struct Wire<'a> {
     live: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     log: bool,
+    /// A `traceparent`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    trace: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<&'a RawValue>,
 }
@@ -64,20 +70,23 @@ struct WireKeys(Time, Box<RawValue>);
 impl PeerMessage {
     /// Encodes the message. `changes` are those that [`encode_changes`] returned.
     pub(super) fn encode(&self, changes: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
-        let PeerMessage { node, sequence, live, ref payload } = *self;
+        let PeerMessage { node, sequence, live, span, ref payload } = *self;
+        let trace = span.map(|span| span.to_traceparent().into());
         let log = matches!(payload, Payload::ReadLog);
-        serde_json::to_string(&Wire { node, sequence, live, log, changes: changes.iter().map(AsRef::as_ref).collect() })
+        let changes = changes.iter().map(AsRef::as_ref).collect();
+        serde_json::to_string(&Wire { node, sequence, live, log, trace, changes })
     }
 
     /// Decodes a message; `None` if not even its sender can be decoded.
     pub(super) fn decode(payload: &str) -> Option<PeerMessage> {
-        let Wire { node, sequence, live, log, changes } = serde_json::from_str(payload).ok()?;
+        let Wire { node, sequence, live, log, trace, changes } = serde_json::from_str(payload).ok()?;
         let payload = match changes.iter().map(|change| decode_change(change)).collect::<Option<Vec<Change>>>() {
             Some(changes) if !log && changes.is_empty() => Payload::None,
             Some(changes) if !log => Payload::Changes(changes),
             _ => Payload::ReadLog,
         };
-        Some(PeerMessage { node, sequence, live, payload })
+        let span = trace.and_then(|trace| RemoteSpan::parse(&trace));
+        Some(PeerMessage { node, sequence, live, span, payload })
     }
 }
 
@@ -140,8 +149,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
     fn message(payload: Payload) -> PeerMessage {
-        PeerMessage { node: Uuid::from_u128(7), sequence: 3, live: true, payload }
+        PeerMessage { node: Uuid::from_u128(7), sequence: 3, live: true, span: RemoteSpan::parse(TRACE), payload }
     }
 
     fn some_change() -> impl Strategy<Value = Change> {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::change::{Change, ChangeSource, Changes, CommitReader};
+use crate::telemetry::{RemoteSpan, Scope};
 
 /// The most changes that the queue holds.
 const MAX_PENDING_CHANGES: usize = 1_000;
@@ -30,6 +31,8 @@ pub(crate) struct PendingNotifications {
     pub commits: Vec<Arc<[Change]>>,
     /// There were more changes, which must be read from the log.
     pub read_log: bool,
+    /// The span of the first commit whose trace is exported in any case.
+    pub span: Option<RemoteSpan>,
     changes: usize,
 }
 
@@ -83,6 +86,8 @@ impl CommitReader for PeerQueue {
         match changes {
             Changes::Some(changes) if pending.changes + changes.len() <= MAX_PENDING_CHANGES => {
                 pending.changes += changes.len();
+                let of_commit = || Scope::current().span.remote().filter(|span| span.is_sampled());
+                pending.span = pending.span.or_else(of_commit);
                 pending.commits.push(changes);
             }
             _ => *pending = PendingNotifications { read_log: true, ..PendingNotifications::default() },

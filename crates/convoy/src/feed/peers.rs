@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::peer_message::{Payload, PeerMessage};
 use crate::change::Change;
+use crate::telemetry::RemoteSpan;
 
 /// How often a process sends a heartbeat.
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ pub(super) struct Peer {
 pub(super) struct Received {
     /// Changes to apply.
     pub changes: Vec<Change>,
+    /// The span of one of their commits.
+    pub span: Option<RemoteSpan>,
     /// Messages may have been missed.
     pub read_log: bool,
     /// The new state of the sender, for [`PeerTable::record_sender`].
@@ -88,7 +91,7 @@ impl PeerTable {
     /// Handles a message. The state of its sender changes only once its changes were
     /// published, by [`PeerTable::record_sender`].
     pub(super) fn on_message(&mut self, message: PeerMessage, now: Instant) -> Received {
-        let PeerMessage { node, sequence, live, payload } = message;
+        let PeerMessage { node, sequence, live, span, payload } = message;
         if node == self.own_id {
             (self.unreturned_since, self.sent, self.delivers) = (None, false, true);
             return Received::default();
@@ -99,9 +102,9 @@ impl PeerTable {
         let missed = expected != Some(sequence);
         let sender = Some((node, Peer { sequence, live, last_received: now }));
         match payload {
-            Payload::None => Received { changes: Vec::new(), read_log: missed, sender },
-            Payload::Changes(changes) => Received { changes, read_log: missed, sender },
-            Payload::ReadLog => Received { changes: Vec::new(), read_log: true, sender },
+            Payload::None => Received { changes: Vec::new(), span, read_log: missed, sender },
+            Payload::Changes(changes) => Received { changes, span, read_log: missed, sender },
+            Payload::ReadLog => Received { changes: Vec::new(), span, read_log: true, sender },
         }
     }
 
@@ -132,7 +135,7 @@ mod tests {
     const PEER: Uuid = Uuid::from_u128(2);
 
     fn from(node: Uuid, sequence: u64, payload: Payload) -> PeerMessage {
-        PeerMessage { node, sequence, live: true, payload }
+        PeerMessage { node, sequence, live: true, span: None, payload }
     }
 
     /// Handles a message and records its sender.

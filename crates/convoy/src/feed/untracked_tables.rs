@@ -20,6 +20,7 @@ use crate::failpoints::Failpoints;
 use crate::postgres::{DbError, Postgres, SyncMode, Tracking};
 use crate::schema::{Schema, Table};
 use crate::supervise::Part;
+use crate::telemetry::Tracer;
 
 /// Time limit of a check of the triggers.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub(super) struct TableTracker {
     check_interval: Duration,
     /// Whether missing objects of `_convoy` are created again.
     repairs: bool,
+    tracer: Tracer,
     failpoints: Failpoints,
 }
 
@@ -73,6 +75,7 @@ impl TableTracker {
             poll_interval: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
             check_interval: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
             repairs: config.schema_policy == SchemaPolicy::Create,
+            tracer: parts.tracer.clone(),
             failpoints: config.failpoints.clone(),
         }
     }
@@ -97,7 +100,7 @@ impl TableTracker {
                     check.reset_immediately();
                 }
                 () = self.now.notified() => check.reset_immediately(),
-                _ = check.tick() => match self.check(&mut state).await {
+                _ = check.tick() => match self.tracer.job("job tables.check", self.check(&mut state)).await {
                     Ok(()) => {}
                     // The pools log that the database is unreachable. No table is polled until
                     // the states of all tables are known, so the retry comes soon.

@@ -1,8 +1,9 @@
-//! What the current task works on: a call, and a span.
+//! What the current task works on: a call or a job, and a span.
 
 use tokio::task::futures::TaskLocalFuture;
 
-use super::{CallRecord, Span, SpanRef};
+use super::{CallRecord, Span, SpanKind, SpanRef, Tracer};
+use crate::postgres::DbError;
 
 tokio::task_local! {
     static CURRENT: Scope;
@@ -40,5 +41,21 @@ impl Scope {
     /// Calls `work` in this scope.
     pub(crate) fn run_sync<T>(self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
+    }
+}
+
+impl Tracer {
+    /// Runs a job of the engine, which begins a trace; `name` is such as `job log.trim`.
+    pub(crate) async fn job<T>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, DbError>>,
+    ) -> Result<T, DbError> {
+        let mut span = self.caused(SpanKind::Internal, name, None);
+        let result = Scope::default().within(&span).run(work).await;
+        if let Err(error) = &result {
+            span.fail(error.kind());
+        }
+        result
     }
 }

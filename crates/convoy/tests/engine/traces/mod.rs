@@ -90,6 +90,58 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_leads_to_the_live_queries_of_another_process() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let writer = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    // It samples none itself, so what it exports belongs to a trace of the other one.
+    let reader = traced(&db, &collector, json!({ "sampleRatio": 0, "slowMs": 600_000 })).await;
+    let mut list = reader.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let of_trace = |spans: &[Span]| -> Option<Vec<Span>> {
+        let notifications = spans.iter().filter(|span| span.name == "notification");
+        let mut traces = notifications.map(|notification| {
+            spans.iter().filter(|span| span.trace_id == notification.trace_id).cloned().collect::<Vec<_>>()
+        });
+        traces.find(|trace| has("frame")(trace) && has("mutation messages.sendNow")(trace))
+    };
+    // The first commits may be found in the log: neither process knows the other yet.
+    let write = async {
+        for n in 1.. {
+            let message = json!({ "channel": "a", "n": n, "body": "x" });
+            writer.client().mutate("messages.sendNow", message).await.data();
+            list.until(move |messages| messages.as_array().is_some_and(|messages| messages.len() >= n)).await;
+        }
+    };
+    let spans = tokio::select! {
+        spans = collector.until(|spans| of_trace(spans).is_some()) => of_trace(&spans).expect("it is complete"),
+        () = write => unreachable!("it goes on"),
+    };
+    let frame = ["frame", "live messages.list", "notification", "commit", "mutation messages.sendNow"];
+    assert_eq!(path(&spans, "frame")[..5], frame);
+    writer.engine.close().await;
+    reader.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_begin_traces_of_their_own() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let jobs = ["job log.read", "job tables.check"];
+    let spans = collector.until(|spans: &[Span]| jobs.iter().all(|job| has(job)(spans))).await;
+    for job in jobs {
+        let span = find(&spans, job);
+        assert!(span.parent_span_id.is_empty(), "{job} begins a trace");
+        let below = |other: &&Span| other.parent_span_id == span.span_id;
+        assert!(spans.iter().filter(below).any(|other| other.name == "SELECT"), "{job} has its statements");
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_has_spans_of_its_statements_and_of_its_commit() {
     let db = TestDb::new().await;
     let mut collector = Collector::http().await;
