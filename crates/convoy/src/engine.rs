@@ -309,7 +309,7 @@ impl Engine {
         let (keeper, until) = (supervisor.clone(), stop.clone());
         let (database, tracer) = (postgres.clone(), self.telemetry.tracer.clone());
         tasks.spawn(async move {
-            keeper.keep(Part::StoredResponses, &until, || trim_responses((&database, &tracer), &until)).await
+            keeper.keep(Part::StoredResponses, &until, || trim_at_intervals((&database, &tracer), &until)).await
         });
         if let Some(endpoint) = endpoint {
             let (keeper, listed, until) = (supervisor.clone(), live.clone(), stop.clone());
@@ -350,6 +350,12 @@ impl Engine {
     /// Describes the live queries, as JSON: all, or those of one function with their last runs.
     pub fn live_overview(&self, function: Option<&str>) -> Result<String, Failure> {
         self.live.overview_json(function)
+    }
+
+    /// Removes what has expired now, instead of at the next interval.
+    #[cfg(feature = "failpoints")]
+    pub async fn trim_now(&self) {
+        trim_expired((&self.postgres, self.tracer()), &self.stop).await;
     }
 
     /// The tasks that end before the engine has closed.
@@ -573,21 +579,29 @@ async fn check_host(program: &ArcSwapOption<Program>, health: &Health, limit: Du
     }
 }
 
-/// Removes the stored responses of keyed mutations after their retention.
-async fn trim_responses((postgres, tracer): (&Postgres, &Tracer), stop: &CancellationToken) {
+/// Removes what has expired, at intervals.
+async fn trim_at_intervals((postgres, tracer): (&Postgres, &Tracer), stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(TRIM_INTERVAL) => {}
         }
+        trim_expired((postgres, tracer), stop).await;
+    }
+}
+
+/// Removes the stored responses of keyed mutations after their retention, and the buckets of
+/// rate limits that are full.
+async fn trim_expired((postgres, tracer): (&Postgres, &Tracer), stop: &CancellationToken) {
+    let jobs = [("job responses.trim", sql::idempotency::trim()), ("job rate_limits.trim", sql::rate_limits::trim())];
+    for (job, statement) in jobs {
         // In batches, until none are left.
-        loop {
-            match tracer.job("job responses.trim", postgres.write(&sql::idempotency::trim())).await {
+        while !stop.is_cancelled() {
+            match tracer.job(job, postgres.write(&statement)).await {
                 Ok(rows) if rows.is_empty() => break,
-                Ok(_) if stop.is_cancelled() => return,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::debug!(cause = %error, "expired answers could not be removed; this is retried later");
+                    tracing::debug!(cause = %error, "{job} failed; it is repeated later");
                     break;
                 }
             }

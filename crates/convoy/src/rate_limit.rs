@@ -1,9 +1,11 @@
-//! Limits how often one caller may call a function: a token bucket for each.
+//! Limits how often one caller may call a function: a token bucket for each, of the process or
+//! of all processes.
 //!
 //! Only calls from outside are charged, once each: neither a run after a conflict, nor the
 //! repetition of a live query, nor a call by another function takes a token.
 
 mod buckets;
+mod shared;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,7 +19,9 @@ use serde::{Deserialize, Deserializer};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Code, Failure};
+use crate::postgres::{DbError, Postgres};
 use buckets::Buckets;
+use shared::SharedBuckets;
 
 /// How many repeated attempts of one keyed call are free. A client sends a call again if it got
 /// no response; each attempt may run the function, so their number is limited.
@@ -37,6 +41,9 @@ pub(crate) struct Policy {
     /// The tokens that are added each second, until the bucket is full.
     #[serde(deserialize_with = "refill")]
     pub refill_per_second: f64,
+    /// All processes share the buckets.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// Who has a bucket.
@@ -98,6 +105,26 @@ fn refill<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     is_valid.then_some(refill).ok_or_else(|| serde::de::Error::custom(reason))
 }
 
+/// Why a call is not made.
+pub(crate) enum Refusal {
+    /// There is no token.
+    Limited(Failure),
+    /// Whether there is a token is unknown.
+    Unknown(DbError),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        Refusal::Limited(failure)
+    }
+}
+
+impl From<DbError> for Refusal {
+    fn from(error: DbError) -> Refusal {
+        Refusal::Unknown(error)
+    }
+}
+
 /// A call that is repeated under its idempotency key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyedCall<'a> {
@@ -111,6 +138,7 @@ pub(crate) struct KeyedCall<'a> {
 pub(crate) struct RateLimiter {
     started: Instant,
     functions: Mutex<HashMap<Arc<str>, FunctionBuckets>>,
+    shared: SharedBuckets,
     /// Keyed calls that have taken a token, and how many more attempts of each are free.
     charged: Mutex<LruCache<u128, u8>>,
 }
@@ -125,6 +153,7 @@ impl Default for RateLimiter {
         RateLimiter {
             started: Instant::now(),
             functions: Mutex::default(),
+            shared: SharedBuckets::default(),
             charged: Mutex::new(LruCache::new(MAX_REMEMBERED)),
         }
     }
@@ -132,8 +161,29 @@ impl Default for RateLimiter {
 
 impl RateLimiter {
     /// Charges one call. `keyed`: attempts of it with the same key and arguments are the same
-    /// call.
-    pub(crate) fn charge(
+    /// call. Buckets that all processes share are in `postgres`.
+    pub(crate) async fn charge(
+        &self,
+        postgres: &Postgres,
+        limit: (&Arc<str>, &Policy),
+        caller: &Caller,
+        keyed: Option<KeyedCall<'_>>,
+    ) -> Result<(), Refusal> {
+        let (function, policy) = limit;
+        if !policy.shared {
+            return self.charge_here(limit, caller, keyed, Instant::now()).map_err(Refusal::Limited);
+        }
+        let attempt = keyed.map(|call| attempt_hash(function, caller, call));
+        if attempt.is_some_and(|attempt| self.is_free_repeat(attempt)) {
+            return Ok(());
+        }
+        self.shared.take(postgres, limit, caller).await?.map_err(|wait| limited(function, wait))?;
+        self.remember(attempt);
+        Ok(())
+    }
+
+    /// Charges one call to a bucket of this process.
+    fn charge_here(
         &self,
         (function, policy): (&Arc<str>, &Policy),
         caller: &Caller,
@@ -148,10 +198,14 @@ impl RateLimiter {
         let buckets = self.buckets(function, policy);
         let taken = buckets.lock().take(caller, now);
         taken.map_err(|wait| limited(function, Duration::from_nanos(wait)))?;
+        self.remember(attempt);
+        Ok(())
+    }
+
+    fn remember(&self, attempt: Option<u128>) {
         if let Some(attempt) = attempt {
             self.charged.lock().put(attempt, FREE_REPEATS);
         }
-        Ok(())
     }
 
     /// Forgets the buckets of functions that the loaded code does not have.
@@ -220,7 +274,7 @@ mod tests {
     fn a_refused_call_is_told_when_there_is_a_token() {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("notes.add"), policy(2));
         let now = limiter.started;
-        let charge = |at: Instant, caller: &str| limiter.charge((&name, &policy), &self::at(caller), None, at);
+        let charge = |at: Instant, caller: &str| limiter.charge_here((&name, &policy), &self::at(caller), None, at);
         assert!(charge(now, "192.0.2.1").is_ok() && charge(now, "192.0.2.1").is_ok());
         let refused = charge(now, "192.0.2.1").expect_err("no token is left");
         assert_eq!(refused.code, Code::RateLimited);
@@ -236,7 +290,7 @@ mod tests {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("notes.add"), policy(1));
         let now = limiter.started;
         let charge = |key, input| {
-            limiter.charge((&name, &policy), &at("192.0.2.1"), Some(KeyedCall { key, input }), now).is_ok()
+            limiter.charge_here((&name, &policy), &at("192.0.2.1"), Some(KeyedCall { key, input }), now).is_ok()
         };
         assert!(charge("k1", "{}"));
         for _ in 0..FREE_REPEATS {
@@ -251,7 +305,7 @@ mod tests {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("session.signIn"), policy(1));
         let charge = |input| {
             let keyed = Some(KeyedCall { key: "k", input });
-            limiter.charge((&name, &policy), &at("192.0.2.1"), keyed, limiter.started).is_ok()
+            limiter.charge_here((&name, &policy), &at("192.0.2.1"), keyed, limiter.started).is_ok()
         };
         assert!(charge(r#"{"password":"a"}"#) && !charge(r#"{"password":"b"}"#));
     }
@@ -259,7 +313,8 @@ mod tests {
     #[test]
     fn buckets_outlive_a_reload_of_the_code_unless_the_policy_changes() {
         let (limiter, name) = (RateLimiter::default(), Arc::from("notes.add"));
-        let charge = |tokens| limiter.charge((&name, &policy(tokens)), &at("192.0.2.1"), None, limiter.started).is_ok();
+        let charge =
+            |tokens| limiter.charge_here((&name, &policy(tokens)), &at("192.0.2.1"), None, limiter.started).is_ok();
         assert!(charge(1) && !charge(1));
         limiter.retain(|name| name == "notes.add");
         assert!(!charge(1));

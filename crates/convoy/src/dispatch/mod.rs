@@ -59,7 +59,7 @@ use crate::error::{Code, Failure};
 use crate::events::{Event, EventKind, Events, LastRun};
 use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
-use crate::rate_limit::RateLimiter;
+use crate::rate_limit::{self, KeyedCall, Policy, RateLimiter, Refusal};
 use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
 use crate::telemetry::Metrics;
@@ -317,6 +317,25 @@ impl Dispatcher {
             last_run: self.events().last_run(),
         };
         Ok((client, self.start(program.clone(), call)))
+    }
+
+    /// Charges one call of a function with a rate limit.
+    pub(crate) async fn charge(
+        &self,
+        limit: (&Arc<str>, &Policy),
+        caller: &rate_limit::Caller,
+        keyed: Option<KeyedCall<'_>>,
+    ) -> Result<(), Failure> {
+        let charged = self.inner.rate_limiter.charge(&self.inner.postgres, limit, caller, keyed).await;
+        charged.map_err(|refusal| match refusal {
+            Refusal::Limited(failure) => failure,
+            Refusal::Unknown(error) => {
+                if error.object_missing() {
+                    self.inner.check_schema.notify_one();
+                }
+                error.to_failure(limit.0)
+            }
+        })
     }
 
     /// Limits how often a caller may call a function.

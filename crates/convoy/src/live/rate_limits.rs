@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Live;
 use super::message::ClientQueryId;
@@ -31,25 +30,26 @@ impl Live {
             Per::Identity | Per::Address => None,
         };
         let caller = Caller::of(user.as_deref(), address);
-        self.dispatcher.rate_limiter().charge((&function.name, policy), &caller, keyed, Instant::now())
+        self.dispatcher.charge((&function.name, policy), &caller, keyed).await
     }
 
     /// Charges the subscriptions to queries with a limit of this kind: each counts as a call.
-    pub(super) fn charge(
+    pub(super) async fn charge(
         &self,
         program: &Program,
         queries: &[QueryRequest],
         (per, user, payer): (Per, Option<&str>, Payer),
     ) -> Refusals {
         let Payer::Client(address) = payer else { return Refusals::new() };
-        let (now, caller) = (Instant::now(), Caller::of(user, address));
-        let charge = |query: &QueryRequest| {
-            let function = limited(program, query, per)?;
-            let policy = function.rate_limit.as_ref()?;
-            let charged = self.dispatcher.rate_limiter().charge((&function.name, policy), &caller, None, now);
-            Some((query.id, charged.err()?))
-        };
-        queries.iter().filter_map(charge).collect()
+        let caller = Caller::of(user, address);
+        let mut refusals = Refusals::new();
+        for query in queries {
+            let Some(function) = limited(program, query, per) else { continue };
+            let Some(policy) = &function.rate_limit else { continue };
+            let charged = self.dispatcher.charge((&function.name, policy), &caller, None).await;
+            refusals.extend(charged.err().map(|failure| (query.id, failure)));
+        }
+        refusals
     }
 
     /// Whether a query can only be charged once its caller is known.

@@ -104,7 +104,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn policy(tokens: u32, refill_per_second: f64) -> Policy {
-        Policy { per: Per::Address, tokens, refill_per_second }
+        Policy { per: Per::Address, tokens, refill_per_second, shared: false }
     }
 
     fn user(number: u32) -> Caller {

@@ -56,6 +56,11 @@ begin
   end if;
 end
 $do$",
+        // Lost when Postgres crashes: then the buckets are full.
+        "create unlogged table if not exists _convoy.rate_limits (
+  key uuid primary key,
+  full_at timestamptz not null
+)",
         "create table if not exists _convoy.lane_0 ()",
         "create table if not exists _convoy.lane_1 ()",
         "create table if not exists _convoy.lane_2 ()",
@@ -190,7 +195,7 @@ pub(crate) const RESPONSES_LOST: &str = "_convoy.idempotency";
 pub(crate) fn missing_objects() -> Statement {
     Statement::fixed(
         "select 'table ' || name from unnest(array[
-  'changes', 'epoch', 'idempotency', 'lane_0', 'lane_1', 'lane_2', 'lane_3'
+  'changes', 'epoch', 'idempotency', 'rate_limits', 'lane_0', 'lane_1', 'lane_2', 'lane_3'
 ]) as name
 where to_regclass('_convoy.' || name) is null
 union all

@@ -12,6 +12,7 @@ pub(crate) mod notify;
 pub(crate) mod optimistic;
 pub(crate) mod plan;
 pub(crate) mod queue_lock;
+pub(crate) mod rate_limits;
 pub(crate) mod raw;
 pub(crate) mod rights;
 pub(crate) mod row_security;

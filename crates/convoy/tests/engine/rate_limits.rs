@@ -237,3 +237,85 @@ async fn a_rate_limit_needs_to_know_who_tells_addresses() {
         app.engine.close().await;
     }
 }
+
+fn shared(per: &str, tokens: u32, refill_per_second: f64) -> Value {
+    json!({ "per": per, "tokens": tokens, "refillPerSecond": refill_per_second, "shared": true })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_share_the_buckets_of_a_shared_limit() {
+    let db = TestDb::new().await;
+    let limit = shared("address", 6, 1.0 / 86_400.0);
+    let (one, _) = behind_proxy(&db, &limit).await;
+    let (other, _) = behind_proxy(&db, &limit).await;
+    let lists = (0..12).map(|n| {
+        let client = from(if n % 2 == 0 { &one } else { &other }, "192.0.2.1");
+        async move { is_limited(&client.query("list", json!({})).await) }
+    });
+    let refused = futures_util::future::join_all(lists).await;
+    assert_eq!(refused.iter().filter(|refused| **refused).count(), 6);
+    for app in [&one, &other] {
+        assert!(is_limited(&from(app, "192.0.2.1").query("list", json!({})).await));
+        assert!(!is_limited(&from(app, "192.0.2.2").query("list", json!({})).await), "another address");
+        assert!(!is_limited(&from(app, "192.0.2.1").act("ping", json!({})).await), "another function");
+    }
+    // A subscription counts as a call.
+    let list = json!([{ "id": 1, "name": "list", "args": {} }]);
+    let mut session = from(&other, "192.0.2.1").live(list).await;
+    assert_eq!(session.until_message("error").await["error"]["code"], "RATE_LIMITED");
+    one.engine.close().await;
+    other.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_limit_gives_no_caller_a_token_too_many() {
+    let db = TestDb::new().await;
+    let limit = shared("address", 10, 20.0);
+    let (one, _) = behind_proxy(&db, &limit).await;
+    let (other, _) = behind_proxy(&db, &limit).await;
+    let began = std::time::Instant::now();
+    let calls = (0..8).map(|n| {
+        let client = from(if n % 2 == 0 { &one } else { &other }, "192.0.2.1");
+        async move {
+            let mut granted = 0_u32;
+            for _ in 0..40 {
+                granted += u32::from(!is_limited(&client.query("list", json!({})).await));
+            }
+            granted
+        }
+    });
+    let granted: u32 = futures_util::future::join_all(calls).await.into_iter().sum();
+    let most = 10.0 + 20.0 * began.elapsed().as_secs_f64();
+    assert!(granted >= 10 && f64::from(granted) <= most, "{granted} of at most {most}");
+    one.engine.close().await;
+    other.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_bucket_refills_and_a_full_one_is_removed() {
+    let db = TestDb::new().await;
+    let (app, _) = behind_proxy(&db, &shared("address", 1, 4.0)).await;
+    let client = from(&app, "192.0.2.1");
+    assert!(!is_limited(&client.query("list", json!({})).await));
+    // It is told how long to wait; then there is a token.
+    within(async { while is_limited(&client.query("list", json!({})).await) {} }).await;
+    let count = "select count(*)::text from _convoy.rate_limits";
+    assert_eq!(db.psql().await.column(count).await, ["1"]);
+    let mut psql = db.psql().await;
+    psql.run("update _convoy.rate_limits set full_at = clock_timestamp() - interval '1 second'").await;
+    app.engine.trim_now().await;
+    assert_eq!(psql.column(count).await, ["0"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_table_a_shared_limit_refuses_until_the_table_is_back() {
+    let db = TestDb::new().await;
+    let (app, _) = behind_proxy(&db, &shared("address", 100, 1.0)).await;
+    db.psql().await.run("drop table _convoy.rate_limits").await;
+    let client = from(&app, "192.0.2.1");
+    let refused = client.query("list", json!({})).await;
+    assert_eq!(refused.code(), "INTERNAL", "{}", refused.body);
+    within(async { while client.query("list", json!({})).await.status != 200 {} }).await;
+    app.engine.close().await;
+}

@@ -51,6 +51,7 @@ describe('a rate limit', () => {
     [{ ...rateLimit, tokens: 1, refillPerSecond: 1 / 86_400 }],
     [{ ...rateLimit, tokens: 100_000, refillPerSecond: 100_000 }],
     [{ ...rateLimit, per: 'identity' as const }],
+    [{ ...rateLimit, shared: true }],
   ])('takes %o', (given) => {
     expect(mutation({ rateLimit: given, handler }).rateLimit).toEqual(given);
     expect(route.get('/', { rateLimit: given }, () => new Response()).options.rateLimit).toEqual(given);
@@ -74,6 +75,7 @@ describe('a rate limit', () => {
   it.each([
     [true, '`rateLimit` is { per'],
     [{ ...rateLimit, per: 'ip' }, '`rateLimit.per` is'],
+    [{ ...rateLimit, shared: 'yes' }, '`rateLimit.shared` is true or false; yes was given.'],
     [{ ...rateLimit, tokens: 0 }, '`rateLimit.tokens` is a whole number from 1 to 100,000; 0 was given.'],
     [{ ...rateLimit, tokens: 100_001 }, '`rateLimit.tokens`'],
     [{ ...rateLimit, tokens: 1.5 }, '`rateLimit.tokens`'],

@@ -16,6 +16,11 @@ export interface RateLimit {
   readonly tokens: number;
   /** The tokens added each second until the bucket is full; from 1/86,400 (one a day) to 100,000. */
   readonly refillPerSecond: number;
+  /**
+   * Whether all processes on the database share the buckets (false: each process has its own). Each call then takes a
+   * statement of its own first.
+   */
+  readonly shared?: boolean;
 }
 
 /** The limits of a query, in place of those of `createConvoy`. */
@@ -112,14 +117,18 @@ export function functionLimits(
 /** What is wrong with a `rateLimit`, for its developer. */
 export function rateLimitProblem(value: unknown): string | null {
   if (typeof value !== 'object' || value === null) {
-    return "`rateLimit` is { per: 'identity' | 'address', tokens, refillPerSecond }.";
+    return "`rateLimit` is { per: 'identity' | 'address', tokens, refillPerSecond, shared? }.";
   }
-  const { per, tokens, refillPerSecond, ...rest } = value as Partial<Record<keyof RateLimit, unknown>>;
+  const { per, tokens, refillPerSecond, shared, ...rest } = value as Partial<Record<keyof RateLimit, unknown>>;
   const [unknown] = Object.keys(rest);
-  if (unknown !== undefined) return `\`rateLimit\` has no option ${unknown}; it has per, tokens and refillPerSecond.`;
+  if (unknown !== undefined)
+    return `\`rateLimit\` has no option ${unknown}; it has per, tokens, refillPerSecond and shared.`;
   if (per !== 'identity' && per !== 'address') return "`rateLimit.per` is 'identity' or 'address'.";
   if (!Number.isSafeInteger(tokens) || (tokens as number) < 1 || (tokens as number) > MAX_RATE) {
     return `\`rateLimit.tokens\` is a whole number from 1 to 100,000; ${String(tokens)} was given.`;
+  }
+  if (shared !== undefined && typeof shared !== 'boolean') {
+    return `\`rateLimit.shared\` is true or false; ${String(shared)} was given.`;
   }
   const refill = typeof refillPerSecond === 'number' ? refillPerSecond : Number.NaN;
   if (!(refill >= 1 / 86_400 && refill <= MAX_RATE)) {

@@ -1,0 +1,102 @@
+//! Buckets that all processes share, in Postgres.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Caller, Policy};
+use crate::postgres::{DbError, Postgres};
+use crate::sql;
+
+/// How many refused callers are remembered, so that their further calls need no statement.
+const MAX_REFUSED: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not zero");
+
+/// The callers that have no token, as far as this process knows.
+pub(super) struct SharedBuckets {
+    /// By bucket, when there is a token again at the earliest: others can only delay it.
+    refused: Mutex<LruCache<Uuid, Instant>>,
+}
+
+impl Default for SharedBuckets {
+    fn default() -> SharedBuckets {
+        SharedBuckets { refused: Mutex::new(LruCache::new(MAX_REFUSED)) }
+    }
+}
+
+impl SharedBuckets {
+    /// Takes a token; if there is none, the inner error is the time until there is one.
+    pub(super) async fn take(
+        &self,
+        postgres: &Postgres,
+        (function, policy): (&Arc<str>, &Policy),
+        caller: &Caller,
+    ) -> Result<Result<(), Duration>, DbError> {
+        let bucket = bucket_of(function, policy, caller);
+        if let Some(wait) = self.wait(bucket, Instant::now()) {
+            return Ok(Err(wait));
+        }
+        let interval = Duration::from_nanos(policy.interval_nanos()).max(Duration::from_micros(1));
+        let statement = sql::rate_limits::take(bucket, interval, interval.saturating_mul(policy.tokens));
+        let rows = postgres.write(&statement).await?;
+        let row = rows.first().ok_or_else(|| DbError::Row("no answer about a rate limit".into()))?;
+        if row.bool(0)? {
+            return Ok(Ok(()));
+        }
+        let wait = Duration::from_millis(u64::try_from(row.int8(1)?).unwrap_or_default().max(1));
+        self.refused.lock().put(bucket, Instant::now() + wait);
+        Ok(Err(wait))
+    }
+
+    /// The time until there is a token; `None` if there may be one now.
+    fn wait(&self, bucket: Uuid, now: Instant) -> Option<Duration> {
+        let mut refused = self.refused.lock();
+        let wait = refused.get(&bucket)?.checked_duration_since(now).filter(|wait| !wait.is_zero());
+        if wait.is_none() {
+            refused.pop(&bucket);
+        }
+        wait
+    }
+}
+
+/// The key of a bucket: of a function, a caller and the policy, since another policy begins
+/// with full buckets.
+fn bucket_of(function: &str, policy: &Policy, caller: &Caller) -> Uuid {
+    Uuid::from_u128(xxh3_128(format!("{function}\n{policy:?}\n{caller:?}").as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_remembered_until_there_may_be_a_token() {
+        let (buckets, now) = (SharedBuckets::default(), Instant::now());
+        let bucket = Uuid::from_u128(7);
+        assert_eq!(buckets.wait(bucket, now), None);
+        buckets.refused.lock().put(bucket, now + Duration::from_secs(2));
+        assert_eq!(buckets.wait(bucket, now + Duration::from_millis(500)), Some(Duration::from_millis(1_500)));
+        assert_eq!(buckets.wait(bucket, now + Duration::from_secs(2)), None);
+        assert!(buckets.refused.lock().is_empty());
+    }
+
+    #[test]
+    fn functions_callers_and_policies_have_buckets_of_their_own() {
+        let policy = |tokens: u32| -> Policy {
+            let json = serde_json::json!({ "per": "address", "tokens": tokens, "refillPerSecond": 1, "shared": true });
+            serde_json::from_value(json).expect("a policy")
+        };
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|ip| Caller::of(None, Some(ip.parse().expect("an address"))));
+        let bucket = bucket_of("a", &policy(1), &one);
+        assert_eq!(bucket, bucket_of("a", &policy(1), &one));
+        for different in
+            [bucket_of("b", &policy(1), &one), bucket_of("a", &policy(2), &one), bucket_of("a", &policy(1), &other)]
+        {
+            assert_ne!(bucket, different);
+        }
+    }
+}
