@@ -3,8 +3,9 @@
 //   node scripts/pack-create-app.mjs <out>
 //
 // It packs a copy, since tests that run at the same time pack it too.
-import { copyFile, cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { copyFile, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { billFile, billOfLibrary } from './bill-of-materials.mjs';
 import { root, run } from './run.mjs';
 
 const name = 'create-convoy-app';
@@ -16,12 +17,16 @@ const local = ['node_modules', 'dist', '.convoy', 'convoy-build'];
  * @returns {Promise<{ name: string, file: string }>} `file` is the path of the tarball
  */
 export async function packCreateApp(out) {
-  const { version, files } = JSON.parse(await readFile(join(source, 'package.json'), 'utf8'));
+  const manifest = JSON.parse(await readFile(join(source, 'package.json'), 'utf8'));
+  const { version, files } = manifest;
   const staging = await mkdtemp(join(out, 'staging-'));
   try {
-    for (const each of ['package.json', 'README.md', ...files.filter((each) => each !== 'examples')]) {
+    for (const each of ['README.md', ...files.filter((each) => each !== 'examples')]) {
       await cp(join(source, each), join(staging, each), { recursive: true });
     }
+    const published = { ...manifest, files: [...files, billFile] };
+    await writeFile(join(staging, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
+    await writeFile(join(staging, billFile), await billOfLibrary(manifest, `js/${name}`));
     await copyFile(join(root, 'LICENSE'), join(staging, 'LICENSE'));
     await cp(join(root, 'examples'), join(staging, 'examples'), {
       recursive: true,

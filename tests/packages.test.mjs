@@ -60,7 +60,7 @@ async function billOf(name) {
 }
 
 describe('the bills of materials', () => {
-  const libraries = ['@avvos/convoy', '@avvos/convoy-auth'];
+  const libraries = ['@avvos/convoy', '@avvos/convoy-auth', 'create-convoy-app'];
   const validator = new Validation.JsonStrictValidator(Spec.Version.v1dot6);
 
   test.each([...libraries, ...platforms.map(packageNameOf)])('of %s is valid CycloneDX', async (name) => {
@@ -68,9 +68,8 @@ describe('the bills of materials', () => {
     expect(await validator.validate(text)).toBeNull();
     const { metadata, components, dependencies } = JSON.parse(text);
     const { version } = await manifestOf(name);
-    expect(`${metadata.component.group}/${metadata.component.name}@${metadata.component.version}`).toBe(
-      `${name}@${version}`,
-    );
+    const { group, name: ownName, version: ownVersion } = metadata.component;
+    expect(`${group === undefined ? '' : `${group}/`}${ownName}@${ownVersion}`).toBe(`${name}@${version}`);
     const known = new Set([metadata.component, ...components].map((each) => each['bom-ref']));
     expect(known.size).toBe(components.length + 1);
     const referred = dependencies.flatMap(({ ref, dependsOn }) => [ref, ...dependsOn]);
