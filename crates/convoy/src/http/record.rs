@@ -29,7 +29,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 impl<'a> RequestRecord<'a> {
     /// A request that has arrived now.
     pub(super) fn begin(engine: &'a Engine, head: &Parts) -> RequestRecord<'a> {
-        let traceparent = head.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let given = engine.tracer().is_on().then(|| head.headers.get("traceparent")).flatten();
+        let traceparent = given.and_then(|value| value.to_str().ok());
         RequestRecord {
             metrics: engine.metrics(),
             span: engine.tracer().request("request", traceparent),
