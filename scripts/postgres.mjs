@@ -10,7 +10,9 @@ export async function postgresForTests() {
   return startThrowAwayPostgres();
 }
 
-export async function startThrowAwayPostgres() {
+/** @param {{ installedIn?: string }} [options] a folder whose `node_modules` has another version of the binaries */
+export async function startThrowAwayPostgres(options = {}) {
   const embedded = await import('../js/convoy/dist/cli/postgres/index.js');
-  return embedded.startThrowAwayPostgres({ settings: { max_connections: '600', max_prepared_transactions: '20' } });
+  const settings = { max_connections: '600', max_prepared_transactions: '20' };
+  return embedded.startThrowAwayPostgres({ settings, ...options });
 }

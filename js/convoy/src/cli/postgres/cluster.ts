@@ -10,7 +10,7 @@ import path from 'node:path';
 import { isErrno } from '../errno.js';
 import type { Binaries } from './binaries.js';
 import type { SystemUser } from './data-location.js';
-import { databaseUrlHint } from './installed.js';
+import { databaseUrlHint, wrapperPackage } from './installed.js';
 import { isAlive } from './processes.js';
 import { runProgram } from './run-as.js';
 
@@ -137,17 +137,27 @@ async function createCluster(home: string, folder: string, options: OpenCluster)
   }
 }
 
-/** The builtin provider's C.UTF-8 sorts identically on every system and needs no system locale. */
-const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
+/**
+ * A locale that sorts by code point on every system and needs none of the system's. The builtin one also knows the case of
+ * all letters. Postgres 16 and earlier do not have it; with theirs, `upper` and `lower` change ASCII letters only.
+ */
+export function localeOptions(major: number): string[] {
+  const plain = ['--encoding=UTF8', '--locale=C'];
+  return major >= 17 ? [...plain, '--locale-provider=builtin', '--builtin-locale=C.UTF-8'] : plain;
+}
 
 async function initialize(draft: string, password: string, options: OpenCluster): Promise<void> {
-  const { runAs, binaries, database, durable } = options;
+  const { runAs, binaries, major, database, durable } = options;
   const data = path.join(draft, 'data');
   const passwordFile = path.join(draft, 'password');
   await writeFile(passwordFile, password, { mode: 0o600 });
   if (runAs) await chown(passwordFile, runAs.uid, runAs.gid);
   const args = [`--pgdata=${data}`, `--username=${superuser}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'];
-  await runProgram(binaries.initdb, [...args, ...locale, ...(durable ? [] : ['--no-sync'])], runAs);
+  await runProgram(
+    binaries.initdb,
+    [...args, ...localeOptions(Number(major)), ...(durable ? [] : ['--no-sync'])],
+    runAs,
+  );
   await rm(passwordFile);
   if (database === 'postgres') return;
   // Single-user mode takes SQL from standard input, which saves starting the server twice.
@@ -159,8 +169,9 @@ async function checkVersion(folder: string, major: string): Promise<void> {
   const found = (await readFile(path.join(folder, 'data', 'PG_VERSION'), 'utf8')).trim();
   if (found === major) return;
   throw new Error(
-    `The data in ${folder} was created by Postgres ${found}, and this version of convoy includes Postgres ${major}. ` +
-      'Export it with the earlier version, or delete the folder to start empty.',
+    `The data in ${folder} was created by Postgres ${found}, and the installed ${wrapperPackage} has Postgres ${major}. ` +
+      `To keep the data, install a ${wrapperPackage} of version ${found}, and export them with \`convoy export\`; or ` +
+      'delete the folder to start empty.',
   );
 }
 

