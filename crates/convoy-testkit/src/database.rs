@@ -113,6 +113,12 @@ impl Psql {
         crate::within(async { while self.column(waiting).await != ["1"] {} }).await;
     }
 
+    /// The major version of Postgres, as in `18`.
+    pub async fn major_version(&mut self) -> u32 {
+        let version = self.column("select current_setting('server_version_num')").await;
+        version[0].parse::<u32>().expect("a number") / 10_000
+    }
+
     /// The first column of every row, as text.
     pub async fn column(&mut self, sql: &str) -> Vec<String> {
         let rows = self.0.fetch_all(AssertSqlSafe(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
