@@ -8,16 +8,17 @@ import { join } from 'node:path';
 import { createConvoyClient } from '@avvos/convoy/client';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../js/convoy/dist/cli/postgres/index.js';
+import type { EmbeddedPostgres } from '../js/convoy/dist/cli/postgres/index.js';
 import { freshDatabaseUrl } from './app.js';
 import { add, watchNotes } from './notes.js';
+import { startOwnPostgres } from './own-postgres.js';
 
 let folder: string;
 let postgres: EmbeddedPostgres;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'convoy-log-'));
-  postgres = await startEmbeddedPostgres({ dataRoot: folder, durable: false });
+  postgres = await startOwnPostgres();
 });
 
 afterAll(async () => {

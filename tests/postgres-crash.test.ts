@@ -1,18 +1,14 @@
 /**
- * The embedded Postgres killed under an open watch: calls fail with UNAVAILABLE, and results are correct afterwards.
+ * Postgres killed under an open watch: calls fail with UNAVAILABLE, and results are correct afterwards.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startEmbeddedPostgres } from '../js/convoy/dist/cli/postgres/index.js';
 import { api, serve } from './app.js';
+import { startOwnPostgres } from './own-postgres.js';
 
 const KILLS = process.env.CONVOY_TEST_LONG === '1' ? 20 : 2;
 
 test('a killed Postgres is restarted, and live queries recover', async () => {
-  const dataRoot = await mkdtemp(join(tmpdir(), 'convoy-crash-'));
-  const postgres = await startEmbeddedPostgres({ dataRoot });
+  const postgres = await startOwnPostgres();
   const app = await serve({ databaseUrl: postgres.url });
   const channelId = await app.client.mutation(api.channels.create, { name: 'general' });
   let seen: string[] = [];
@@ -57,5 +53,4 @@ test('a killed Postgres is restarted, and live queries recover', async () => {
   stop();
   await app.close();
   await postgres.stop();
-  await rm(dataRoot, { recursive: true, force: true });
 });

@@ -4,7 +4,8 @@ import { chmod, chown, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { type EmbeddedPostgres, startThrowAwayPostgres } from '../../js/convoy/dist/cli/postgres/index.js';
+import type { EmbeddedPostgres } from '../../js/convoy/dist/cli/postgres/index.js';
+import { startOwnPostgres } from '../own-postgres.js';
 
 const run = promisify(execFile);
 
@@ -20,7 +21,7 @@ export class FaultyPostgres {
   }
 
   static async start(): Promise<FaultyPostgres> {
-    const postgres = await startThrowAwayPostgres();
+    const postgres = await startOwnPostgres();
     const admin = new pg.Client({ connectionString: postgres.url });
     // A restart ends the connection.
     admin.on('error', () => {});
