@@ -13,12 +13,18 @@ export const targetFolder = process.env.CARGO_TARGET_DIR ?? join(root, 'target')
  * @param {string} title printed before the step
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: Record<string, string>, cwd?: string }} [options]
+ * @param {{ env?: Record<string, string>, cwd?: string, onOutput?: (text: string) => void }} [options] `onOutput` gets
+ *   what the command prints, which is printed as well
  */
-export async function run(title, command, args, { env, cwd = root } = {}) {
+export async function run(title, command, args, { env, cwd = root, onOutput } = {}) {
   console.log(`\n▸ ${title}`);
   const started = performance.now();
-  const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
+  const stdio = ['inherit', onOutput === undefined ? 'inherit' : 'pipe', 'inherit'];
+  const child = spawn(command, args, { cwd, stdio, env: { ...process.env, ...env } });
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    process.stdout.write(text);
+    onOutput?.(text);
+  });
   let stopped = false;
   const stop = (signal) => {
     stopped = true;
@@ -34,7 +40,7 @@ export async function run(title, command, args, { env, cwd = root } = {}) {
           new StepError(missing ? `\`${command}\` is not installed. ${hint(command)}` : `${command}: ${error.message}`),
         );
       });
-      child.once('exit', (code, signal) => {
+      child.once('close', (code, signal) => {
         if (code === 0) resolve(undefined);
         // A step that was stopped with Ctrl-C needs no error message.
         else if (stopped) process.exit(130);

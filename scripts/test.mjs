@@ -8,9 +8,7 @@
 // In the quick lane random tests make fewer steps, and tests that install much or wait
 // long are left out where a smaller one shows the same.
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism } from 'node:os';
 import { parseArgs, promisify } from 'node:util';
 import { buildEngine, buildPackage } from './build.mjs';
 import { findChromium } from './chromium.mjs';
@@ -19,6 +17,7 @@ import { findPgBouncer } from './pgbouncer.mjs';
 import { postgresForTests } from './postgres.mjs';
 import { root, run, StepError } from './run.mjs';
 import { rustFiles, typeScriptFiles } from './test-files.mjs';
+import { runVitest as countVitest } from './test-runs.mjs';
 import { namePattern, needsChromium, needsEngine, selectRust, selectTypeScript } from './test-selection.mjs';
 
 const { values, positionals: filters } = parseArgs({
@@ -96,16 +95,9 @@ async function runRust({ packages, targets }, { env, skipped }) {
 /** Runs tests of these files; returns their number. */
 async function runVitest(files, env, which = []) {
   if (files.length === 0) return 0;
-  const folder = await mkdtemp(join(tmpdir(), 'convoy-tests-'));
-  try {
-    const results = join(folder, 'results.json');
-    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${results}`];
-    await run('TypeScript tests', 'npx', ['vitest', 'run', ...reporters, ...which, ...files], { env });
-    const { numPassedTests } = JSON.parse(await readFile(results, 'utf8'));
-    return numPassedTests;
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const { passed, succeeded } = await countVitest('TypeScript tests', { files, which }, { env });
+  if (!succeeded) throw new StepError('TypeScript tests failed.');
+  return passed;
 }
 
 async function withPostgres(lanes) {
