@@ -65,7 +65,7 @@ test.each([
 
 test('the tests that use Postgres are found through what they import; those in a browser are left out', () => {
   const texts = new Map([
-    ['tests/app.ts', 'process.env.CONVOY_TEST_DATABASE_URL'],
+    ['tests/app.ts', `process.env.${'CONVOY_TEST'}_DATABASE_URL`],
     ['tests/notes.ts', "import { serve } from './app.js';\nimport type { Note } from './circle.js';"],
     ['tests/circle.ts', "export * from './notes.js';"],
     ['tests/names/direct.test.ts', "import { serve } from '../app.js';"],

@@ -112,7 +112,7 @@ impl Feed {
         // LISTEN on a session of a transaction pooler would deliver to later users of the
         // session. So no notifications are received there, nor are any sent, because whether
         // others would receive them is unknown.
-        if parts.postgres.mode == ConnectionMode::Direct {
+        if parts.postgres.server.mode == ConnectionMode::Direct {
             let peer_table = Arc::new(Mutex::new(PeerTable::new(parts.node)));
             let heartbeat = Arc::new(Notify::new());
             let failpoints = config.failpoints.clone();

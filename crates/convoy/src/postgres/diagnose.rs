@@ -64,7 +64,7 @@ impl Postgres {
             max_connections: row.int8(3)?,
             connections: row.int8(4)?,
             tls: row.bool(5)?,
-            pooler: self.mode == ConnectionMode::TransactionPooled,
+            pooler: self.server.mode == ConnectionMode::TransactionPooled,
             has_layout: row.bool(6)?,
             standby: row.bool(7)?,
             read_only: row.bool(8)?,

@@ -320,7 +320,7 @@ impl From<sqlx::Error> for DbError {
             "22P02" => DbError::Value { message: "A value is not valid for its type in Postgres.", source: error },
             "22003" => DbError::Value { message: "A number is too large.", source: error },
             "54000" => DbError::Value { message: "An indexed value is too large for its index.", source: error },
-            "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
+            "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
             // Connection exceptions.
             state if state.starts_with("08") => DbError::Unavailable(error),
             // Wrong password or role: not a defect of the call, and it may be corrected.

@@ -40,8 +40,8 @@ pub(crate) use schema_sync::SyncMode;
 pub(crate) use schema_sync::Tracking;
 pub use schema_sync::{Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 use session::PgSession;
-pub(crate) use setup::ConnectionMode;
 use setup::Setup;
+pub(crate) use setup::{ConnectionMode, Server};
 pub(crate) use transaction::{CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
@@ -59,8 +59,8 @@ pub(crate) struct Postgres {
     pub writers: Pool,
     /// Sessions of the same kind for serial queues, which must not wait for calls.
     pub queue_writers: Pool,
-    /// How the connections reach Postgres.
-    pub mode: ConnectionMode,
+    /// What is known about the server.
+    pub server: Server,
     options: PgConnectOptions,
     /// The cluster and timeline that transaction ids belong to, once read.
     timeline: Arc<OnceLock<String>>,
@@ -77,8 +77,9 @@ impl Postgres {
             tracing::info!("created the database");
         }
         let limits = &config.limits;
-        let mode = setup::detect_pooler(&options, limits).await?;
-        if mode == ConnectionMode::TransactionPooled {
+        let server = setup::detect(&options, limits).await?;
+        let options = server.options(options);
+        if server.mode == ConnectionMode::TransactionPooled {
             tracing::warn!(
                 "the database is reached through a pooler in transaction mode (PgBouncer): every statement takes a transaction, no \
                  statement stays prepared, and changes of other processes are only read from the log, every {} ms; name \
@@ -88,7 +89,7 @@ impl Postgres {
         }
         let availability = Availability::new();
         let recorder = Recorder::new(metrics.clone(), options.get_database().unwrap_or_default());
-        let pool = |kind, setup, size| {
+        let pool = |kind, setup: Setup, size| {
             let context = PoolContext {
                 kind,
                 metrics: metrics.clone(),
@@ -96,13 +97,13 @@ impl Postgres {
                 failpoints: config.failpoints.clone(),
                 availability: availability.clone(),
             };
-            Pool::new(&options, setup, mode, size, context)
+            Pool::new(&options, setup.on(&server), server.mode, size, context)
         };
         Ok(Postgres {
             readers: pool(PoolKind::Readers, Setup::reading(limits), config.pool_size),
             writers: pool(PoolKind::Writers, Setup::writing(limits), config.pool_size),
             queue_writers: pool(PoolKind::QueueWriters, Setup::queue_writers(limits), sql::queue_lock::LOCKS as usize),
-            mode,
+            server,
             options,
             timeline: Arc::default(),
         })
@@ -111,8 +112,7 @@ impl Postgres {
     /// Opens a connection outside the pools, without time limits.
     async fn connect(&self) -> Result<PgSession, DbError> {
         let connection = self.options.connect().await?;
-        let setup = (self.mode == ConnectionMode::TransactionPooled).then(|| Arc::new(Setup::plain()));
-        Ok(PgSession::new(connection, setup))
+        Ok(PgSession::new(connection, self.server.plain().map(Arc::new)))
     }
 
     /// Runs one read-only statement outside of a transaction, within `limit`. Without a limit,

@@ -24,6 +24,9 @@ const PLAN_CACHE_MODE: &str = "force_generic_plan";
 /// process takes, and much shorter than a process that hangs.
 const QUEUE_LOCK_TIMEOUT_MS: &str = "2000";
 
+/// The first version with `transaction_timeout`.
+const TRANSACTION_TIMEOUT_SINCE: i32 = 170_000;
+
 /// How connections reach Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectionMode {
@@ -31,6 +34,40 @@ pub(crate) enum ConnectionMode {
     Direct,
     /// A pooler assigns a session for each transaction.
     TransactionPooled,
+}
+
+/// What the first connection finds out about the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Server {
+    /// How connections reach it.
+    pub mode: ConnectionMode,
+    /// `server_version_num`: `180004` is 18.4.
+    version: i32,
+}
+
+impl Server {
+    /// The options of all connections. A direct session has none of the time limits by which
+    /// Postgres would end it: the listener idles, and calls have limits of the engine.
+    pub(super) fn options(&self, base: PgConnectOptions) -> PgConnectOptions {
+        match self.mode {
+            ConnectionMode::Direct => {
+                base.options(std::iter::once(("idle_session_timeout", "0")).chain(self.unlimited()))
+            }
+            ConnectionMode::TransactionPooled => base,
+        }
+    }
+
+    /// The setting for transactions without a time limit of Postgres for the whole.
+    fn unlimited(&self) -> Option<(&'static str, &'static str)> {
+        (self.version >= TRANSACTION_TIMEOUT_SINCE).then_some(("transaction_timeout", "0"))
+    }
+
+    /// The settings of single uses, on a connection outside of the pools; `None` in a direct
+    /// session.
+    pub(super) fn plain(&self) -> Option<Setup> {
+        let setup = Setup { settings: Vec::new(), isolation: Isolation::Serializable, wait: Duration::ZERO };
+        (self.mode == ConnectionMode::TransactionPooled).then(|| setup.on(self))
+    }
 }
 
 /// The settings and the isolation of a pool's sessions.
@@ -77,9 +114,12 @@ impl Setup {
         setup
     }
 
-    /// For single uses, on a connection outside of the pools.
-    pub(crate) fn plain() -> Setup {
-        Setup { settings: Vec::new(), isolation: Isolation::Serializable, wait: Duration::ZERO }
+    /// With what each transaction behind a pooler sets on this server.
+    pub(super) fn on(mut self, server: &Server) -> Setup {
+        if server.mode == ConnectionMode::TransactionPooled {
+            self.settings.extend(server.unlimited().map(|(name, value)| (name, value.to_owned())));
+        }
+        self
     }
 
     /// The start-up options of a direct session. They include the defaults of transactions,
@@ -104,9 +144,9 @@ impl Setup {
     }
 }
 
-/// Detects a pooler: it rejects start-up options that it cannot keep, or accepts and drops
-/// them.
-pub(super) async fn detect_pooler(base: &PgConnectOptions, limits: &Limits) -> Result<ConnectionMode, DbError> {
+/// Detects the version, and a pooler: it rejects start-up options that it cannot keep, or
+/// accepts and drops them.
+pub(super) async fn detect(base: &PgConnectOptions, limits: &Limits) -> Result<Server, DbError> {
     let options = Setup::writing(limits).options(base);
     let (mut connection, options_refused) = match fault::connect(&options).await {
         Ok(connection) => (connection, false),
@@ -125,13 +165,15 @@ pub(super) async fn detect_pooler(base: &PgConnectOptions, limits: &Limits) -> R
         result => result?,
     };
     let default_isolation = row.try_get::<String, _>(0)?;
-    fault::check_version(row.try_get(1)?, row.try_get(2)?)?;
+    let version = row.try_get(1)?;
+    fault::check_version(version, row.try_get(2)?)?;
     connection.close().await?;
-    Ok(if default_isolation == "serializable" && !options_refused {
+    let mode = if default_isolation == "serializable" && !options_refused {
         ConnectionMode::Direct
     } else {
         ConnectionMode::TransactionPooled
-    })
+    };
+    Ok(Server { mode, version })
 }
 
 async fn explained(

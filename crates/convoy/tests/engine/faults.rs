@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::shared::{bodies, functions, tables};
-use convoy_testkit::{EVENT_TIMEOUT, TestDb, within};
+use crate::shared::{bodies, functions, raw, tables};
+use convoy_testkit::{Ctx, EVENT_TIMEOUT, TestDb, within};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -355,5 +355,31 @@ async fn a_live_query_that_timed_out_runs_again() {
     list.until(|list| *list == json!([])).await;
     app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
     list.until(|list| bodies(list) == ["x"]).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_limits_of_the_database_end_neither_sessions_nor_transactions() {
+    let db = TestDb::new().await;
+    let mut psql = db.psql().await;
+    let mut limits = vec!["idle_session_timeout"];
+    if psql.major_version().await >= 17 {
+        limits.push("transaction_timeout");
+    }
+    for limit in limits {
+        let set = format!("execute format('alter database %I set {limit} = 100', current_database())");
+        psql.run(&format!("do $$ begin {set}; end $$")).await;
+    }
+    // Longer than the limits.
+    let sleep = |ctx: Ctx| async move { ctx.op(raw("select pg_sleep(0.3)::text", &json!([]))).await };
+    let program = functions().query("read", move |ctx, _| sleep(ctx)).mutation("write", move |ctx, _| sleep(ctx));
+    let app = db.app(tables(), program).await;
+    let listeners =
+        "select pid::text from pg_stat_activity where datname = current_database() and query ilike 'listen%'";
+    let before = db.psql().await.column(listeners).await;
+    app.client().query("read", json!({})).await.data();
+    app.client().mutate("write", json!({})).await.data();
+    assert_eq!(db.psql().await.column(listeners).await, before);
+    assert_eq!(before.len(), 1);
     app.engine.close().await;
 }
