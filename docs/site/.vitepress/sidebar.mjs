@@ -75,6 +75,7 @@ export const sidebar = [
       { text: 'OpenAPI', link: '/openapi' },
       { text: 'The command line', link: '/cli' },
       { text: 'Errors at the start', link: '/errors' },
+      { text: 'Versions of Postgres and Node', link: '/versions' },
       { text: 'Commands and flags', link: '/reference/commands' },
       {
         text: 'API',
