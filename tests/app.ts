@@ -161,6 +161,12 @@ export async function serve(options: Partial<ConvoyOptions<typeof schema>> = {})
   };
 }
 
+/** The major version of Postgres. */
+export async function postgresVersion(psql: pg.Client): Promise<number> {
+  const { rows } = await psql.query<{ server_version_num: string }>('show server_version_num');
+  return Math.floor(Number(rows[0]?.server_version_num) / 10_000);
+}
+
 /** Posts JSON text as it is; returns the status and the body. */
 export async function post(baseUrl: string, path: string, body: string) {
   const response = await fetch(`${baseUrl}/api/${path}`, { method: 'POST', body });

@@ -4,6 +4,7 @@ import { makeQueryRef } from '@avvos/convoy/client';
 import { type RawQuery, sql } from '@avvos/convoy/sql';
 import { afterEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { postgresVersion } from './app.js';
 import { failure, serveImprovised } from './improvised.js';
 
 const schema = defineSchema({ notes: defineTable({ text: z.string() }), others: defineTable({ text: z.string() }) });
@@ -251,18 +252,20 @@ describe('a statement', () => {
 });
 
 describe('in a query', () => {
-  test.each([
-    `insert into notes (data) values ('{"text": "x"}')`,
-    `update notes set data = '{}'`,
-    'delete from notes',
-    `with gone as (delete from notes returning id) select * from gone`,
-    `merge into notes using others on false when not matched then insert (data) values ('{}')`,
-    'select * from notes for update',
-    `select lo_create(0)`,
-    `select nextval('counter')`,
-    `select writes()`,
-  ])('a write fails: %s', async (text) => {
+  test.for([
+    { text: `insert into notes (data) values ('{"text": "x"}')` },
+    { text: `update notes set data = '{}'` },
+    { text: 'delete from notes' },
+    { text: `with gone as (delete from notes returning id) select * from gone` },
+    { text: `merge into notes using others on false when not matched then insert (data) values ('{}')`, since: 15 },
+    { text: 'select * from notes for update' },
+    // Earlier versions let a transaction that only reads write large objects.
+    { text: `select lo_create(0)`, since: 16 },
+    { text: `select nextval('counter')` },
+    { text: `select writes()` },
+  ])('a write fails: $text', async ({ text, since = 0 }, { skip }) => {
     const app = await served();
+    skip((await postgresVersion(app.psql)) < since, `Postgres has this since ${since}`);
     await app.psql.query(`create sequence counter;
       create function writes() returns void language sql as $$ delete from notes $$`);
     await app.mutation(({ db }) => db.insert('notes', { text: 'there' }));
