@@ -2,6 +2,7 @@
 //
 //   npm run test:versions                                  every version, one after another; some hours
 //   npm run test:versions -- --postgres 14 --postgres 15   these
+//   npm run test:versions -- --postgres 14 --only rust     those in one language; the other is typescript
 //   npm run test:versions -- --node 24 -- workers          matching tests: Rust by name, TypeScript by path or name
 //
 // On each Postgres: the Rust tests `engine` and `acceptance`, and the files of tests/ that use it. On each Node: the unit
@@ -78,6 +79,7 @@ async function testNode(major, databaseUrl) {
 
 /** What `cargo test` gets; null if no test matches. */
 async function rustTargets() {
+  if (!plan.languages.includes('rust')) return null;
   const without = pooler === undefined ? ['--skip', 'pooler'] : [];
   if (plan.filters.length === 0) return ['--workspace', '--test=engine', '--test=acceptance', '--', ...without];
   const { packages, targets } = selectRust(await rustFiles(), plan.filters);
@@ -86,6 +88,7 @@ async function rustTargets() {
 }
 
 async function testTypeScript(on, paths, how) {
+  if (!plan.languages.includes('typescript')) return;
   const { whole, named } = matching(paths);
   const runs = [
     { tests: 'TypeScript', files: whole, which: [] },

@@ -23,7 +23,9 @@ export const nodeVersions = {
 };
 
 /**
- * @typedef {{ postgres: string[], node: string[], filters: string[] }} Plan major versions, and what tests must match
+ * @typedef {'rust' | 'typescript'} Language
+ * @typedef {{ postgres: string[], node: string[], languages: Language[], filters: string[] }} Plan major versions, and
+ *   which tests
  * @typedef {{ passed: number, failed: number, skipped: number, succeeded: boolean }} Counts `succeeded` is false if a
  *   test failed, or something outside of the tests, such as the import of a file
  */
@@ -38,13 +40,18 @@ export function planOf(args) {
   const version = { type: 'string', multiple: true };
   const { values, positionals } = parseArgs({
     args,
-    options: { postgres: version, node: version },
+    options: { postgres: version, node: version, only: { type: 'string' } },
     allowPositionals: true,
   });
+  const languages = ['rust', 'typescript'];
+  if (values.only !== undefined && !languages.includes(values.only)) {
+    throw new Error(`--only takes ${languages.join(' or ')}, not ${values.only}.`);
+  }
   const all = values.postgres === undefined && values.node === undefined;
   return {
     postgres: chosen('Postgres', values.postgres, postgresVersions, all),
     node: chosen('Node', values.node, nodeVersions, all),
+    languages: values.only === undefined ? languages : [values.only],
     filters: positionals,
   };
 }

@@ -37,16 +37,17 @@ describe('the versions', () => {
 
 describe('the options', () => {
   test.each([
-    ['', ['14', '15', '16', '17', '18'], ['20', '22', '24'], []],
-    ['--postgres 14', ['14'], [], []],
-    ['--node 24 workers', [], ['24'], ['workers']],
-    ['--postgres 17 --postgres=15 --node 22 a b', ['15', '17'], ['22'], ['a', 'b']],
-  ])('%s', (text, postgres, node, filters) => {
-    expect(planOf(text.split(' ').filter(Boolean))).toEqual({ postgres, node, filters });
+    ['', ['14', '15', '16', '17', '18'], ['20', '22', '24'], ['rust', 'typescript'], []],
+    ['--postgres 14 --only rust', ['14'], [], ['rust'], []],
+    ['--node 24 workers', [], ['24'], ['rust', 'typescript'], ['workers']],
+    ['--postgres 17 --postgres=15 --node 22 a b', ['15', '17'], ['22'], ['rust', 'typescript'], ['a', 'b']],
+  ])('%s', (text, postgres, node, languages, filters) => {
+    expect(planOf(text.split(' ').filter(Boolean))).toEqual({ postgres, node, languages, filters });
   });
 
   test.each([
     ['--postgres 13', 'Postgres 13 is not a version that the tests run on; those are 14, 15, 16, 17, 18.'],
+    ['--only python', '--only takes rust or typescript, not python.'],
     ['--node 24.1', 'Node 24.1 is not a version that the tests run on; those are 20, 22, 24.'],
   ])('%s is refused', (text, message) => {
     expect(() => planOf(text.split(' '))).toThrow(message);

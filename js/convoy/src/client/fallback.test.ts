@@ -28,6 +28,7 @@ afterEach(async () => {
   for (const client of clients.splice(0)) client.close();
   await server.stop();
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
 });
 
 /** A client with short timeouts. Node 20 has no WebSocket, so it uses the one of `ws`. */
@@ -129,6 +130,8 @@ describe('where neither streams nor WebSockets get through', () => {
   ] as const)('because %s, queries are polled, and one warning is logged', async (what, options) => {
     server.buffered = 'the body';
     if (what === 'WebSockets are cut') server.sockets = 'blocked';
+    // Node has one since version 22.
+    if (what === 'there is no WebSocket') vi.stubGlobal('WebSocket', undefined);
     let n = 0;
     server.answer = ({ name }) => ({ body: { ok: true, data: name === 'rows.list' ? [Math.floor(n++ / 3)] : 'id' } });
     const one = client(options);
