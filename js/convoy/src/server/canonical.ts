@@ -89,7 +89,8 @@ class CanonicalWriter {
   }
 
   #plain(value: object, isFrozen: boolean, depth: number): string | null {
-    if (Object.getPrototypeOf(value) !== Object.prototype) return null;
+    // A promise is no plain data under any prototype. Only before Node 24, it has symbols that say so.
+    if (Object.getPrototypeOf(value) !== Object.prototype || types.isPromise(value)) return null;
     const texts: string[] = [];
     for (const key of Reflect.ownKeys(value)) {
       if (typeof key === 'symbol') return null;
