@@ -26,7 +26,11 @@ export class FaultyPostgres {
     // A restart ends the connection.
     admin.on('error', () => {});
     await admin.connect();
-    return new FaultyPostgres(postgres, admin);
+    const started = new FaultyPostgres(postgres, admin);
+    // The rights of all databases are as Postgres 15 and later create them, so that the same is printed for each version.
+    await started.sqlIn('template1', 'alter schema public owner to pg_database_owner');
+    await started.sqlIn('template1', 'revoke create on schema public from public');
+    return started;
   }
 
   get port(): number {
