@@ -1,6 +1,6 @@
 /**
- * Locks among the pages of one origin, which end with the page that holds them. Where there are no Web Locks (Node,
- * React Native), there is one page: each lock is free.
+ * Locks among the pages of one origin, which end with the page that holds them. Where there are no Web Locks (Node before
+ * 24.5, React Native), there is one page: each lock is free.
  */
 
 /**

@@ -36,6 +36,8 @@ let scope: string | null;
 let failures: unknown[];
 const clients: ConvoyClient[] = [];
 beforeEach(() => {
+  // Pages of these tests end without a trace; their Web Locks, which Node has since 24.5, would stay.
+  vi.stubGlobal('navigator', undefined);
   store = new MemoryStore();
   scope = 'ann';
   failures = [];
@@ -46,6 +48,7 @@ afterEach(() => {
   vi.resetModules();
   vi.useRealTimers();
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
 });
 
 /** A page that is opened. Without `answer`, its requests are on their way for ever. */
