@@ -6,6 +6,7 @@ import { formatPath, jsonText, sendingProblem } from '../values/json.js';
 import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import type { DevWarnings } from './dev-warnings.js';
 import { ARGUMENTS } from './functions.js';
+import { parseJson } from './parse-json.js';
 
 /** The JSON of `args`; without arguments `{}`. Throws `INVALID_ARGS` with the path of a value JSON cannot represent. */
 export function argumentsJson(args: unknown): string {
@@ -40,7 +41,7 @@ export function argumentsIn(text: string, input: ZodType, warnings: DevWarnings 
 
 function readJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw new ConvoyError('INVALID_ARGS', `The arguments are not JSON: ${(error as Error).message}.`);
   }

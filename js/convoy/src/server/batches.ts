@@ -11,6 +11,7 @@ import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
 import { ignore } from './observed-promise.js';
 import type { Operation } from './operations.js';
+import { parseJson } from './parse-json.js';
 import type { Scope } from './scope.js';
 
 /** Held inserts may be sent together with the result, so their size is limited. */
@@ -139,7 +140,7 @@ export class Batches {
     let answers: Answer[];
     try {
       const json = typeof text === 'string' ? text : boundedText("The result of this call's database operations", text);
-      answers = JSON.parse(json);
+      answers = parseJson(json) as Answer[];
     } catch (error) {
       for (const waiter of waiters) waiter.reject(failure(error));
       return;

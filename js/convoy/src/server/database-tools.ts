@@ -7,6 +7,7 @@ import { describeSchema, type SchemaDefinition } from '../schema/index.js';
 import { formatId } from '../values/ids.js';
 import { rethrowAsConvoyError } from './engine-errors.js';
 import { loadNativeTools, type NativeTools } from './native-tools.js';
+import { parseJson } from './parse-json.js';
 import { prepareProgram, type Table } from './program.js';
 import { type CheckResult, Findings, problemsOf, SAMPLE_SIZE } from './stored-documents.js';
 
@@ -156,7 +157,7 @@ export class DatabaseTools {
   }
 
   #validate(text: string): string {
-    const { batch, table, documents } = JSON.parse(text) as {
+    const { batch, table, documents } = parseJson(text) as {
       readonly batch: number;
       readonly table: string;
       readonly documents: readonly unknown[];
@@ -180,7 +181,7 @@ export class DatabaseTools {
     for (;;) {
       const text = await rethrowAsConvoyError(scan.next());
       if (text === null) break;
-      for (const [uuid, data] of JSON.parse(text) as [string, unknown][]) {
+      for (const [uuid, data] of parseJson(text) as [string, unknown][]) {
         // Numbers that no double equals are reported by `createConvoy` only.
         findings.add(formatId(name, uuid), data, null);
         if (table.fill !== null && lacksDefaults(table.fill, data)) withoutDefaults += 1;

@@ -16,6 +16,7 @@ import { DevWarnings } from './dev-warnings.js';
 import { resultJson } from './encode-result.js';
 import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
 import { ignore, rejected } from './observed-promise.js';
+import { parseJson } from './parse-json.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { untrackedNow } from './query-watch.js';
 import { ClientRole, SYSTEM_ROLE } from './row-security/operation-role.js';
@@ -132,7 +133,7 @@ async function runJoined(run: Run, input: string, options: BaseOptions): Promise
   const { lossy } = run.call;
   lossy?.adopt(result);
   lossy?.carry(result, parsed);
-  const copy: unknown = JSON.parse(resultJson(name, parsed, { lossy }));
+  const copy: unknown = parseJson(resultJson(name, parsed, { lossy }));
   lossy?.carry(parsed, copy);
   return copy;
 }
