@@ -18,7 +18,7 @@ use crate::runtime;
 use crate::shared::Shared;
 
 /// How long the engines may drain after the first signal.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long JavaScript has at least to end the process once the engines have closed.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
 /// Signals within this time count as one: a terminal sends Ctrl-C to all processes of a

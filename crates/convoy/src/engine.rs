@@ -30,6 +30,7 @@ use crate::dispatch::{
 };
 use crate::error::{Code, Failure};
 use crate::events::{EventReader, Events};
+use crate::failpoints::Failpoint;
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, SecurityHeaders, Server, StaticError, StaticFiles};
@@ -47,8 +48,9 @@ pub(crate) use remote::{Caching, RemoteAnswer, RemoteCall, RemoteRead};
 use telemetry::metrics_endpoint;
 pub use watch::Watch;
 
-/// How long a closing engine waits for calls in flight.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closing engine waits for calls in flight. Platforms kill a process ten seconds after
+/// they asked it to end, so one is left for the rest.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 /// How often expired answers of keyed mutations are removed.
 const TRIM_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the function host is checked.
@@ -496,7 +498,7 @@ impl Engine {
         }
     }
 
-    /// Refuses new calls, ends streams, waits up to ten seconds for calls in flight, and
+    /// Refuses new calls, ends streams, waits up to nine seconds for calls in flight, and
     /// closes every connection. May be called more than once: all calls return when the
     /// engine has closed.
     pub async fn close(&self) {
@@ -506,7 +508,11 @@ impl Engine {
     async fn shut_down(&self) {
         self.stop.cancel();
         let servers = std::mem::take(&mut *self.servers.lock());
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+        let limit = match self.config.failpoints.has(Failpoint::NoDrain) {
+            true => Duration::ZERO,
+            false => DRAIN_TIMEOUT,
+        };
+        let drained = tokio::time::timeout(limit, async {
             self.live.close().await;
             for server in &servers {
                 server.close().await;
@@ -518,7 +524,7 @@ impl Engine {
         });
         if drained.await.is_err() {
             tracing::warn!(
-                "closed while calls were still running: they took longer than the ten seconds given to them"
+                "closed while calls were still running: they took longer than the nine seconds given to them"
             );
         }
         self.postgres.close().await;

@@ -69,6 +69,8 @@ pub enum Failpoint {
     AlwaysSerialQueue,
     /// A group of a serial queue takes calls however late they arrive.
     LateCallsJoin,
+    /// Shutdown does not wait for calls in flight.
+    NoDrain,
     /// A mutation ends when its caller disconnects.
     DropWithCaller,
     /// Transactions that write are READ COMMITTED, on direct connections.

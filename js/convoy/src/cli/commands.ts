@@ -80,7 +80,7 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .summary('serve built code in production')
     .description(
       'Serves the folder of convoy build. Takes its settings from the environment (DATABASE_URL, PORT, HOST, …) and ' +
-        'convoy.config.ts, and never changes the database; convoy migrate does. On SIGTERM, calls in flight have ten seconds.',
+        'convoy.config.ts, and never changes the database; convoy migrate does. On SIGTERM, calls in flight have nine seconds.',
     )
     .option('--build <folder>', 'the folder of convoy build, from the root (convoy-build)')
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')

@@ -147,7 +147,7 @@ export interface Convoy {
   backfill(onProgress?: (progress: TableBackfill) => void): Promise<readonly TableBackfill[]>;
   /** Counters of the engine: `handlerRuns`, `liveQueries`, `subscribers`, …. */
   stats(): Readonly<Record<string, number>>;
-  /** Waits for calls in flight (at most 10 s) and stops. May be called repeatedly. */
+  /** Waits for calls in flight (at most 9 s) and stops. May be called repeatedly. */
   close(): Promise<void>;
 }
 

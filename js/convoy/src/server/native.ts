@@ -111,7 +111,7 @@ export interface NativeEngine extends NativeCalls {
   liveOverview(): string;
   /** Counters, as JSON. */
   stats(): string;
-  /** Drains for at most 10 s, then stops everything. May be called again. */
+  /** Drains for at most 9 s, then stops everything. May be called again. */
   close(): Promise<void>;
 }
 

@@ -11,7 +11,7 @@ import type { DevProblem } from '../cli/dev/report.js';
 import type { DevSettings, FromDevProcess, ToDevProcess } from './messages.js';
 import { stopOnSignals } from './signals.js';
 
-/** Longer than the ten seconds that `convoy dev` gives running calls. */
+/** Longer than the nine seconds that `convoy dev` gives running calls. */
 const STOP_MS = 15_000;
 
 type Unsubscribe = () => void;

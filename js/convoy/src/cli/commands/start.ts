@@ -86,7 +86,7 @@ async function serveUntilSignal(
       pid: process.pid,
     });
     const signal = await signalled;
-    line(`${signal}: no new calls; those in flight have ten seconds`, { event: 'stopping', signal });
+    line(`${signal}: no new calls; those in flight have nine seconds`, { event: 'stopping', signal });
   } finally {
     await convoy.close();
   }
