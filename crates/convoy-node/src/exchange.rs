@@ -7,6 +7,7 @@ use napi::bindgen_prelude::{Buffer, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::panic_point::{self, At};
 use crate::promise::{malformed, promise, rejection};
 use crate::shared::Shared;
 
@@ -42,6 +43,7 @@ impl NativeExchange {
     /// Adds a chunk: `accepted`, `full` or `closed`.
     #[napi(catch_unwind)]
     pub fn push(&self, chunk: Buffer) -> &'static str {
+        panic_point::reach(At::Call);
         match self.exchange.push(Vec::from(chunk.as_ref()).into()) {
             Pushed::Accepted => "accepted",
             Pushed::Full => "full",
@@ -52,6 +54,7 @@ impl NativeExchange {
     /// Resolves when a chunk can be pushed again, or none can any more.
     #[napi(catch_unwind)]
     pub fn room<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let exchange = self.exchange.clone();
         promise(env, async move {
             exchange.room().await;
@@ -62,18 +65,21 @@ impl NativeExchange {
     /// Ends the chunks.
     #[napi(catch_unwind)]
     pub fn end(&self) {
+        panic_point::reach(At::Call);
         self.exchange.end();
     }
 
     /// Ends the chunks, with the reason that the rest is missing.
     #[napi(catch_unwind)]
     pub fn fail(&self, reason: String) {
+        panic_point::reach(At::Call);
         self.exchange.fail(reason);
     }
 
     /// Answers. Resolves to a `NativeResponse`, or to `null` once closed.
     #[napi(catch_unwind)]
     pub fn respond<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let exchange = self.exchange.clone();
         promise(env, async move {
             let Some((head, body)) = exchange.respond().await else { return Ok(None) };
@@ -86,6 +92,7 @@ impl NativeExchange {
     /// the connection must be broken off.
     #[napi(catch_unwind)]
     pub fn pull<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let exchange = self.exchange.clone();
         promise(env, async move { Ok(exchange.pull().await?.map(|chunk| Buffer::from(Vec::from(chunk)))) })
     }
@@ -93,6 +100,7 @@ impl NativeExchange {
     /// Ends the exchange as if the client had closed its connection.
     #[napi(catch_unwind)]
     pub fn close(&self) {
+        panic_point::reach(At::Call);
         self.exchange.close();
     }
 }

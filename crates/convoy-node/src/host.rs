@@ -2,6 +2,7 @@
 //! answered by call id.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::panic_point::{self, At};
 use crate::promise::{malformed, rejection};
 
 /// `(kind, callId, index, text, request)`.
@@ -59,6 +61,15 @@ pub enum Message {
         why: String,
     },
     Ping,
+}
+
+impl Message {
+    fn call(&self) -> Option<u64> {
+        match self {
+            Message::Begin(call) | Message::Results { call, .. } | Message::Abandon { call, .. } => Some(*call),
+            Message::Ping => None,
+        }
+    }
 }
 
 /// The calls in progress in one JavaScript thread, by id; of all loaded versions of the
@@ -206,8 +217,18 @@ impl Calls {
         Ok(())
     }
 
+    /// As `delivery`. A panic would end the process, so it ends the message's call instead.
+    fn delivery_or_no_op(&self, message: Message) -> Delivery {
+        let call = message.call();
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.delivery(message))).unwrap_or_else(|_logged| {
+            drop(call.and_then(|call| self.take(call)));
+            no_op()
+        })
+    }
+
     /// Converts a message to its delivery, in the JavaScript thread. Marks its call as begun.
     fn delivery(&self, message: Message) -> Delivery {
+        panic_point::reach(At::Delivery);
         self.begun.fetch_add(1, Ordering::Relaxed);
         let current = |call: u64| self.current.store(call, Ordering::Relaxed);
         match message {
@@ -262,7 +283,7 @@ impl JsHost {
         let shared = calls.clone();
         let deliver = deliver
             .build_threadsafe_function::<Message>()
-            .build_callback(move |context| Ok(shared.delivery(context.value)))?;
+            .build_callback(move |context| Ok(shared.delivery_or_no_op(context.value)))?;
         Ok(JsHost { deliver, calls })
     }
 

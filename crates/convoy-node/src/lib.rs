@@ -15,11 +15,13 @@ mod exchange;
 mod host;
 mod log_format;
 mod logging;
+mod panic_point;
 mod promise;
 mod route;
 mod shared;
 mod signals;
 mod tools;
+mod watch;
 mod worker;
 
 use std::sync::OnceLock;

@@ -14,6 +14,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{fmt, registry};
 
 use crate::log_format::{self, Export, FUNCTION_TARGET, LineFormat, printed};
+use crate::panic_point::{self, At};
 
 /// Installs the log once per process. `CONVOY_DEBUG=1` enables debug messages.
 pub fn init() {
@@ -47,6 +48,7 @@ pub fn init() {
 /// dropped and counted. `function` has printed it, if that is known.
 #[napi(catch_unwind)]
 pub fn write_log(stream: u32, text: String, function: Option<String>) {
+    panic_point::reach(At::Call);
     let (output, level) = if stream == 1 { (output::stdout(), "info") } else { (output::stderr(), "error") };
     output.write(&printed(&text, level, function.as_deref()));
 }
@@ -54,6 +56,7 @@ pub fn write_log(stream: u32, text: String, function: Option<String>) {
 /// Sets the form of the log of this process: `json`, or `pretty`.
 #[napi(catch_unwind)]
 pub fn set_log_format(format: String) {
+    panic_point::reach(At::Call);
     log_format::set_json(format == "json");
 }
 
@@ -83,6 +86,7 @@ pub fn log_of_function(line: &FunctionLine) {
 /// end of the process.
 #[napi(catch_unwind)]
 pub fn flush_log(timeout: u32) {
+    panic_point::reach(At::Call);
     output::flush(Duration::from_millis(u64::from(timeout)));
 }
 

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::{Env, Error, Result};
 
-use crate::runtime;
+use crate::{panic_point, runtime};
 
 /// Runs `future` on the engine's threads; the promise settles with its result. A failure
 /// or a panic rejects it with the failure's JSON as message.
@@ -17,6 +17,11 @@ where
     F: Future<Output = std::result::Result<T, Failure>> + Send + 'static,
 {
     let (deferred, promise) = env.create_deferred()?;
+    let panics = panic_point::take_future();
+    let future = async move {
+        assert!(!panics, "it was armed to panic");
+        future.await
+    };
     runtime().spawn(async move {
         let result = AssertUnwindSafe(future).catch_unwind().await;
         match result.unwrap_or_else(|_| Err(Failure::internal("native call", &"it panicked"))) {

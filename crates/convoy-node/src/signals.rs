@@ -14,6 +14,7 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::panic_point::{self, At};
 use crate::runtime;
 use crate::shared::Shared;
 
@@ -37,6 +38,7 @@ type OnSignal = ThreadsafeFunction<String, (), String, Status, false, true>;
 /// Convoy owns.
 #[napi(catch_unwind)]
 pub fn handle_signals(on_signal: Function<'_, String, ()>) -> Result<()> {
+    panic_point::reach(At::Call);
     static HANDLED: AtomicBool = AtomicBool::new(false);
     let on_signal: OnSignal = on_signal.build_threadsafe_function::<String>().weak::<true>().build()?;
     if HANDLED.swap(true, Ordering::Relaxed) {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::logging;
+use crate::panic_point::{self, At};
 use crate::promise::{malformed, promise, rejection};
 
 type Outcome<T> = std::result::Result<T, Failure>;
@@ -26,6 +27,7 @@ fn json<T: Serialize>(result: std::result::Result<T, TransferError>) -> Outcome<
 /// Opens a database for commands. Resolves to a `NativeTools`; `options` is JSON.
 #[napi(catch_unwind)]
 pub fn open_tools<'env>(env: &'env Env, options: String) -> Result<Object<'env>> {
+    panic_point::reach(At::Call);
     logging::init();
     promise(env, async move {
         let tools = Tools::open(parse(&options)?).await.map_err(|error| error.to_failure())?;
@@ -44,12 +46,14 @@ impl NativeTools {
     /// The step in progress, as JSON.
     #[napi(catch_unwind)]
     pub fn progress(&self) -> Result<String> {
+        panic_point::reach(At::Call);
         serde_json::to_string(&self.tools.progress()).map_err(|error| rejection(&malformed("progress", &error)))
     }
 
     /// Exports tables. Resolves to a JSON report.
     #[napi(catch_unwind)]
     pub fn export<'env>(&self, env: &'env Env, options: String) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move { json(tools.export(parse(&options)?).await) })
     }
@@ -57,6 +61,7 @@ impl NativeTools {
     /// Begins an import. Resolves to a `NativeImport`.
     #[napi(catch_unwind)]
     pub fn import<'env>(&self, env: &'env Env, options: String) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move {
             let import = tools.import(parse(&options)?).await.map_err(|error| error.to_failure())?;
@@ -67,6 +72,7 @@ impl NativeTools {
     /// Begins to read a table, or a sample of it. Resolves to a `NativeScan`.
     #[napi(catch_unwind)]
     pub fn scan<'env>(&self, env: &'env Env, table: String, sample: Option<u32>) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move {
             let scan = tools.scan(&table, sample.map(u64::from)).await.map_err(|error| error.to_failure())?;
@@ -77,6 +83,7 @@ impl NativeTools {
     /// The differences between schema and database, as JSON.
     #[napi(catch_unwind)]
     pub fn drift<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move { json(tools.drift().await) })
     }
@@ -84,6 +91,7 @@ impl NativeTools {
     /// Server, connection and privileges, as JSON.
     #[napi(catch_unwind)]
     pub fn diagnose<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move { json(tools.diagnose().await) })
     }
@@ -91,6 +99,7 @@ impl NativeTools {
     /// Closes the connections.
     #[napi(catch_unwind)]
     pub fn close<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move {
             tools.close().await;
@@ -111,6 +120,7 @@ impl NativeImport {
     /// The next batch to validate, as JSON; `null` at the end.
     #[napi(catch_unwind)]
     pub fn next<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let (tools, import) = (self.tools.clone(), self.import.clone());
         promise(env, async move { tools.next_batch(&import).await.map_err(|error| error.to_failure()) })
     }
@@ -118,6 +128,7 @@ impl NativeImport {
     /// Writes the documents of a batch that fit.
     #[napi(catch_unwind)]
     pub fn write<'env>(&self, env: &'env Env, verdict: String) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let (tools, import) = (self.tools.clone(), self.import.clone());
         promise(
             env,
@@ -128,6 +139,7 @@ impl NativeImport {
     /// Ends the import. Resolves to a JSON report.
     #[napi(catch_unwind)]
     pub fn end<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let (tools, import) = (self.tools.clone(), self.import.clone());
         promise(env, async move { json(tools.end_import(&import).await) })
     }
@@ -145,12 +157,14 @@ impl NativeScan {
     /// Whether it reads all documents.
     #[napi(getter, catch_unwind)]
     pub fn is_whole(&self) -> bool {
+        panic_point::reach(At::Call);
         self.scan.is_whole()
     }
 
     /// The next documents, as JSON; `null` at the end.
     #[napi(catch_unwind)]
     pub fn next<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        panic_point::reach(At::Call);
         let (tools, scan) = (self.tools.clone(), self.scan.clone());
         promise(env, async move { tools.next_documents(&scan).await.map_err(|error| error.to_failure()) })
     }
