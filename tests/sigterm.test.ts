@@ -3,12 +3,11 @@
  * and with clients that go on calling. It exits with code 0 in time. No acknowledged mutation is lost, each of the others
  * took effect as a whole or not at all, and the streams continue in the next process.
  */
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createConvoyClient, makeQueryRef } from '@avvos/convoy/client';
 import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
+import { Gate } from './gate.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
 import { withSeeds } from './model/seeds.js';
 import { ServerProcess } from './server-process.js';
@@ -31,38 +30,6 @@ const closing: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
-
-/** Where functions in flight wait: their requests are answered when the test says so. */
-class Gate {
-  url = '';
-  #arrived = new Map<number, ServerResponse>();
-  #onArrival = () => {};
-
-  async open(): Promise<void> {
-    const server = createServer((request, response) => {
-      this.#arrived.set(Number(request.url?.slice(1)), response);
-      this.#onArrival();
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    closing.push(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-  }
-
-  async untilAll(calls: readonly number[]): Promise<void> {
-    while (!calls.every((n) => this.#arrived.has(n))) {
-      await new Promise<void>((resolve) => {
-        this.#onArrival = resolve;
-      });
-    }
-  }
-
-  release(call: number): void {
-    this.#arrived.get(call)?.end();
-  }
-}
 
 /** A client with the numbers of one group. */
 class Stream {
@@ -130,8 +97,8 @@ async function terminate({ random, streams, failpoints = [], path = 'mutation/wr
   const server = await ServerProcess.start({ program: 'draining.mjs', options });
   closing.push(() => server.end('SIGKILL'));
   const { baseUrl, port } = server;
-  const gate = new Gate();
-  await gate.open();
+  const gate = await Gate.open();
+  closing.push(() => gate.close());
   const watched = Array.from({ length: streams }, (_, at) => new Stream(baseUrl, at % GROUPS));
   await Promise.all(watched.map((stream) => stream.until([])));
 
