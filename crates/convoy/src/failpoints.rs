@@ -16,6 +16,10 @@ pub enum Failpoint {
     ListenerSkipsCatchUp,
     /// The log is read only after a notification, not at intervals.
     NoPoll,
+    /// Rows of the log are trimmed after a second.
+    TrimSoon,
+    /// Rows of the log are never trimmed.
+    NoTrim,
     /// Rows of the log count as read before they are decoded: if one cannot be decoded,
     /// the other rows of the same read are lost.
     ReadBeforeUnderstood,

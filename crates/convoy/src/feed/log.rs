@@ -107,7 +107,7 @@ impl LogReader {
     /// one appears or a read is requested.
     pub(super) async fn run(&self, mut cursor: Option<Cursor>, stop: CancellationToken) {
         let mut has_subscribers = self.has_subscribers.clone();
-        let (mut trim, mut failures) = (Trim::default(), 0u32);
+        let (mut trim, mut failures) = (Trim::new(&self.failpoints), 0u32);
         let mut first = cursor.is_none();
         loop {
             let live = *has_subscribers.borrow_and_update();
@@ -242,25 +242,30 @@ impl LogReader {
 struct Trim {
     observed: VecDeque<(Instant, u64)>,
     last: Instant,
-}
-
-impl Default for Trim {
-    fn default() -> Trim {
-        Trim { observed: VecDeque::new(), last: Instant::now() }
-    }
+    interval: Duration,
+    retention: Duration,
 }
 
 impl Trim {
+    fn new(failpoints: &Failpoints) -> Trim {
+        let (interval, retention) = match (failpoints.has(Failpoint::NoTrim), failpoints.has(Failpoint::TrimSoon)) {
+            (true, _) => (Duration::MAX, RETENTION),
+            (false, true) => (Duration::from_millis(200), Duration::from_secs(1)),
+            (false, false) => (TRIM_INTERVAL, RETENTION),
+        };
+        Trim { observed: VecDeque::new(), last: Instant::now(), interval, retention }
+    }
+
     /// The transaction below which rows may be trimmed now. Called after each read.
     fn due(&mut self, xmin: u64) -> Option<u64> {
         let now = Instant::now();
-        if now - self.last < TRIM_INTERVAL {
+        if now - self.last < self.interval {
             return None;
         }
         self.last = now;
         self.observed.push_back((now, xmin));
         let mut below = None;
-        while let Some((_, xmin)) = self.observed.pop_front_if(|(at, _)| now - *at >= RETENTION) {
+        while let Some((_, xmin)) = self.observed.pop_front_if(|(at, _)| now - *at >= self.retention) {
             below = Some(xmin);
         }
         below
