@@ -4,6 +4,7 @@
 //   node scripts/bench.mjs --against <commit> [--quick] [--only <regex>] [--pairs <number>]
 //   node scripts/bench.mjs --strategies [--only <regex>]
 //   node scripts/bench.mjs --telemetry [--only <regex>]
+//   node scripts/bench.mjs --interference [--only <regex>]
 //
 // `--quick` is a smoke test of a few seconds: it checks that the benchmark works and
 // that its invariants hold, and so uses the development build that tests have made
@@ -12,6 +13,8 @@
 // commit instead; see tests/bench/against.mjs. `--strategies` measures the effect of
 // each execution strategy of mutations; see tests/bench/strategies.mjs. `--telemetry`
 // measures the cost of metrics and traces; see tests/bench/telemetry.mjs.
+// `--interference` measures the cost of slow readers for others; see
+// tests/bench/interference.mjs.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -29,6 +32,7 @@ const { values } = parseArgs({
     pairs: { type: 'string' },
     strategies: { type: 'boolean', default: false },
     telemetry: { type: 'boolean', default: false },
+    interference: { type: 'boolean', default: false },
   },
 });
 if (values.quick && values.docs) throw new StepError('--docs publishes speeds, which --quick does not measure.');
@@ -55,7 +59,8 @@ await copyFile(join(built, platform().library), addon);
 
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
 if (values.strategies) await measureStrategies();
-else if (values.telemetry) await measureTelemetry();
+else if (values.telemetry) await measureSets('telemetry');
+else if (values.interference) await measureSets('interference');
 else if (other === undefined) await measureBesideOthers();
 else await measureBesideCommit(other);
 
@@ -67,11 +72,12 @@ async function measureStrategies() {
   await measure(['tests/bench/strategies.mjs', ...args]);
 }
 
-async function measureTelemetry() {
-  const args = ['--generator', generator, '--results', join(folder, 'telemetry.json')];
+/** @param {'telemetry' | 'interference'} name */
+async function measureSets(name) {
+  const args = ['--generator', generator, '--results', join(folder, `${name}.json`)];
   if (values.only !== '') args.push('--only', values.only);
   if (values.pairs !== undefined) args.push('--rounds', values.pairs);
-  await measure(['tests/bench/telemetry.mjs', ...args]);
+  await measure([`tests/bench/${name}.mjs`, ...args]);
 }
 
 async function measureBesideOthers() {

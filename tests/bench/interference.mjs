@@ -1,0 +1,102 @@
+// Measures what readers that are slow, or catch up, cost others: writers and callers of each
+// workload, and the way of a write to an active reader, with 1,000 such readers and without.
+// Each channel has an active reader in any case, so its query runs anyway. All share the
+// machine, so the ratios contain the processor time of the readers themselves.
+//
+//   node tests/bench/interference.mjs --generator <path> --results <path> [--only <regex>] [--rounds <number>]
+//
+// `npm run bench -- --interference` builds the dependencies.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CONVOY } from './contestants.mjs';
+import { CHANNELS, channelName, Database, urlFor } from './database.mjs';
+import { brokenAnswers, withInvariants } from './invariants.mjs';
+import { FULL } from './pace.mjs';
+import { PAIRS } from './pairs.mjs';
+import { openActive, openReturning, openSlow } from './readers.mjs';
+import { measure } from './requests.mjs';
+import { Resources } from './resources.mjs';
+import { ServerProcess } from './server-process.mjs';
+import { compared, describe, inTurns } from './sets.mjs';
+import { WORKLOADS } from './workloads.mjs';
+
+const READERS = 1_000;
+const FRAME = { name: 'frame', title: 'insert, and its frame to an active reader' };
+const SETS = {
+  'active readers alone': async () => ({ close() {} }),
+  'beside 1,000 slow readers': (address) => openSlow(address, READERS),
+  'beside 1,000 that return': (address) => openReturning(address, READERS),
+};
+
+const { values: options } = parseArgs({
+  options: {
+    generator: { type: 'string' },
+    results: { type: 'string' },
+    only: { type: 'string', default: '^(get|list|insert|rmw|frame)$' },
+    rounds: { type: 'string', default: String(PAIRS) },
+  },
+});
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+const only = new RegExp(options.only);
+const rounds = Number(options.rounds);
+const resources = new Resources();
+try {
+  const database = await resources.add(Database.start());
+  const url = urlFor(database.url, CONVOY.schema);
+  const server = await resources.add(ServerProcess.start(CONVOY.name, url));
+  await database.fill(FULL.rows, []);
+  const bench = { database, servers: { [CONVOY.name]: server }, generator: options.generator };
+  const active = await openActive(server.address);
+  const [rows, broken] = [[], []];
+  for (const work of [...WORKLOADS, FRAME].filter(({ name }) => only.test(name))) {
+    console.log(`· ${work.title}`);
+    const contestant = { ...CONVOY, server: CONVOY.name, path: work.ours };
+    const taken = await inTurns(Object.keys(SETS), rounds, async (set, round) => {
+      const readers = await SETS[set](server.address);
+      try {
+        if (work === FRAME) return await measureFrames(server.address, active, round);
+        const run = () => measure(bench, contestant, work, FULL.requests, round);
+        return await withInvariants(database, work, contestant, run);
+      } finally {
+        readers.close();
+      }
+    });
+    if (work !== FRAME) {
+      for (const [title, runs] of Object.entries(taken))
+        broken.push(...runs.flatMap((run) => run.broken), ...brokenAnswers(work, { title, mayFail: false }, runs));
+    }
+    rows.push({ work: work.name, title: work.title, ...compared(taken) });
+  }
+  active.close();
+  const violations = broken.map((sentence) => `✗ ${sentence}\n`).join('');
+  console.log(`\n${describe(rows, Object.keys(SETS))}\n${violations}`);
+  await mkdir(dirname(options.results), { recursive: true });
+  const results = { at: new Date().toISOString(), rounds, rows, broken };
+  await writeFile(options.results, `${JSON.stringify(results, null, 2)}\n`);
+  if (broken.length > 0) process.exitCode = 1;
+} finally {
+  await resources.stopAll();
+}
+
+/** One write after the other, each until the active reader of its channel has it: how many there are per second. */
+async function measureFrames(address, active, round) {
+  const { warmMs, measureMs } = FULL.requests;
+  const write = async (n) => {
+    const [channel, text] = [channelName(n % CHANNELS), `frame ${round}.${n}.${performance.now()}`];
+    const body = JSON.stringify({ channel, author: 'someone', text });
+    const response = await fetch(`http://${address}/api/mutation/messages.send`, { method: 'POST', body });
+    if (!response.ok) throw new Error(`A write failed with ${response.status}: ${await response.text()}`);
+    await response.arrayBuffer();
+    await active.of(channel).until(text);
+  };
+  const began = performance.now();
+  let [writes, from] = [0, 0];
+  for (let n = 0; performance.now() - began < warmMs + measureMs; n += 1) {
+    if (from === 0 && performance.now() - began >= warmMs) from = performance.now();
+    await write(n);
+    if (from !== 0) writes += 1;
+  }
+  return { perSecond: (writes * 1_000) / (performance.now() - from) };
+}
