@@ -20,7 +20,9 @@ const add = makeMutationRef<Record<never, never>, string>('add');
 
 const running: ChildProcess[] = [];
 afterEach(async () => {
+  // Those of a test that has failed.
   for (const server of running.splice(0)) {
+    if (server.exitCode !== null || server.signalCode !== null) continue;
     const exited = once(server, 'exit');
     server.kill('SIGKILL');
     await exited;
