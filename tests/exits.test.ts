@@ -10,7 +10,7 @@ import { LONG, Random, seedOfThisRun } from './model/random.js';
 import { withSeeds } from './model/seeds.js';
 import { ServerProcess } from './server-process.js';
 
-const TERMINATIONS = LONG ? 400 : 25;
+const TERMINATIONS = LONG ? 400 : 15;
 const PROCESSES = LONG ? 60 : 3;
 const CALLERS = 8;
 const STREAMS = LONG ? 50 : 10;
@@ -71,6 +71,11 @@ class World {
     return new Promise((resolve) => setTimeout(resolve, this.#random.below(60)));
   }
 
+  /** Waits until a thread runs functions. */
+  async untilAnswered(): Promise<void> {
+    while (this.isRunning && (await this.call('add', { n: -2, ms: 0 })) !== 'ok');
+  }
+
   /** Calls a mutation without retries: `ok`, a code, or `lost`. */
   async call(name: string, args: object): Promise<string> {
     try {
@@ -122,6 +127,8 @@ async function endThreads(random: Random, { workers }: { workers: number }): Pro
     await world.pause();
     if (random.chance(0.5)) exits.push(world.exitInFunction());
     else if (world.isRunning) world.act('terminate');
+    // Otherwise threads may end faster than they start.
+    if (random.chance(0.5)) await world.untilAnswered();
   }
   const ended = await Promise.all(exits);
   await world.rest();
@@ -130,10 +137,9 @@ async function endThreads(random: Random, { workers }: { workers: number }): Pro
   // Where no thread lives for long enough, a call runs out of time.
   const expected = ['ok', 'UNAVAILABLE', 'TIMEOUT'];
   expect(Object.keys(world.codes).filter((code) => !expected.includes(code))).toEqual([]);
-  // Its client may have to try again while the last thread is replaced.
+  await world.untilAnswered();
   const client = createConvoyClient({ baseUrl: world.server.baseUrl });
   closing.push(() => client.close());
-  while ((await world.call('add', { n: -2, ms: 0 })) !== 'ok');
   const stored = await client.query(count, {});
   await world.until((shown) => shown.every((number) => number === stored));
   expect(await world.server.end()).toEqual([0, null]);
