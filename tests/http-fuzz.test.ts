@@ -14,7 +14,7 @@ import { faultOfFrames, frameBytes } from './http-fuzz/frames.js';
 import { naiveServer } from './http-fuzz/naive-server.js';
 import { connectionBytes } from './http-fuzz/requests.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
-import { withSeeds } from './seeds.js';
+import { withSeeds } from './model/seeds.js';
 
 const CONNECTIONS = LONG ? 100_000 : 1_500;
 const SOCKETS = LONG ? 30_000 : 500;
