@@ -29,7 +29,7 @@ pub use connection::{Connection, ConnectionLost};
 pub use database::{NotificationListener, Psql, TestDb};
 pub use host::{Ctx, Functions, Thrown};
 pub use pooler::Pooler;
-pub use proxy::{End, Listener, Proxy};
+pub use proxy::{Conditions, Direction, End, Flow, Flushes, Listener, Proxy};
 pub use reader::{Reader, StreamState};
 pub use session::{Answers, LiveSession};
 pub use wire::{Cut, Wire};

@@ -1,14 +1,23 @@
-//! A TCP proxy in front of Postgres that ends connections like networks do: with a reset, or
-//! silently, without closing them.
+//! A TCP proxy in front of Postgres that behaves like networks do: it ends connections with a
+//! reset, or silently, without closing them; it delays data, limits its rate, and holds the
+//! data of some connections back while that of others passes.
+//!
+//! Within one connection TCP keeps the order of bytes. Between connections there is no order:
+//! the notification of a commit may overtake the commit's own answer, or arrive long after it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// How many flushes of one direction may wait; then no more are read.
+const MAX_WAITING: usize = 256;
 
 /// How a connection ends.
 #[derive(Debug)]
@@ -19,9 +28,75 @@ pub enum End {
     Silence,
 }
 
+/// A direction of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to Postgres.
+    ToServer,
+    /// From Postgres to the client.
+    ToClient,
+}
+
+/// The data of all connections that listen, or that do not, in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// Whether the connections have sent `LISTEN`.
+    pub listens: bool,
+    /// The direction.
+    pub direction: Direction,
+}
+
+impl Flow {
+    /// All flows.
+    pub const ALL: [Flow; 4] = [
+        Flow { listens: true, direction: Direction::ToClient },
+        Flow { listens: true, direction: Direction::ToServer },
+        Flow { listens: false, direction: Direction::ToClient },
+        Flow { listens: false, direction: Direction::ToServer },
+    ];
+    /// The notifications that clients receive.
+    pub const NOTIFICATIONS: Flow = Flow { listens: true, direction: Direction::ToClient };
+    /// The answers to statements.
+    pub const ANSWERS: Flow = Flow { listens: false, direction: Direction::ToClient };
+
+    fn index(self) -> usize {
+        usize::from(self.listens) * 2 + usize::from(self.direction == Direction::ToClient)
+    }
+}
+
+/// What happens to the data of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Conditions {
+    /// How much later each flush arrives.
+    pub delay: Duration,
+    /// The rate of each connection; `None` is unlimited.
+    pub bytes_per_second: Option<u32>,
+    /// Nothing arrives until this is unset, and then all of it, in order.
+    pub held: bool,
+}
+
+/// How many flushes of a flow the proxy has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flushes {
+    /// Passed on.
+    pub passed: u64,
+    /// Held back, even if they were passed on later.
+    pub held: u64,
+}
+
 /// A proxy, which ends with the test.
 pub struct Proxy {
     connections: Arc<Connections>,
+}
+
+/// The conditions by flow.
+#[derive(Default)]
+struct AllConditions([Conditions; 4]);
+
+impl AllConditions {
+    fn of(&self, flow: Flow) -> Conditions {
+        self.0[flow.index()]
+    }
 }
 
 /// The open connections, with a channel that signals changes.
@@ -29,6 +104,14 @@ pub struct Proxy {
 struct Connections {
     open: Mutex<HashMap<u64, ProxiedConnection>>,
     changed: watch::Sender<()>,
+    conditions: watch::Sender<AllConditions>,
+    flushes: watch::Sender<[Flushes; 4]>,
+}
+
+impl Connections {
+    fn count(&self, flow: Flow, change: impl FnOnce(&mut Flushes)) {
+        self.flushes.send_modify(|flushes| change(&mut flushes[flow.index()]));
+    }
 }
 
 struct ProxiedConnection {
@@ -87,6 +170,37 @@ impl Proxy {
         .await
     }
 
+    /// Sets what happens to the data of these flows from now on.
+    pub fn set(&self, flows: &[Flow], conditions: Conditions) {
+        self.connections.conditions.send_modify(|all| {
+            for flow in flows {
+                all.0[flow.index()] = conditions;
+            }
+        });
+    }
+
+    /// Holds the data of a flow back.
+    pub fn hold(&self, flow: Flow) {
+        self.set(&[flow], Conditions { held: true, ..Conditions::default() });
+    }
+
+    /// Passes all data on, at once.
+    pub fn release(&self) {
+        self.set(&Flow::ALL, Conditions::default());
+    }
+
+    /// The flushes of a flow until now.
+    pub fn flushes(&self, flow: Flow) -> Flushes {
+        self.connections.flushes.borrow()[flow.index()]
+    }
+
+    /// Waits until the flushes of a flow are `wanted`.
+    pub async fn until_flushes(&self, flow: Flow, wanted: impl Fn(Flushes) -> bool) {
+        let mut flushes = self.connections.flushes.subscribe();
+        let reached = flushes.wait_for(|flushes| wanted(flushes[flow.index()]));
+        drop(crate::within(reached).await.expect("the proxy lives"));
+    }
+
     /// Ends a connection, unless it has ended already.
     pub fn end(&self, number: u64, how: End) {
         if let Some(connection) = self.connections.open.lock().remove(&number) {
@@ -128,23 +242,10 @@ impl Halves {
     /// Forwards data until either side ends.
     async fn forward(&mut self, number: u64, connections: &Connections) {
         let Halves { from_client, to_client, from_server, to_server } = self;
-        let to_postgres = async {
-            let mut buffer = vec![0; 16 << 10];
-            while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                if to_server.write_all(&buffer[..read]).await.is_err() {
-                    return;
-                }
-                if contains_listen(&buffer[..read]) {
-                    if let Some(connection) = connections.open.lock().get_mut(&number) {
-                        connection.listens = true;
-                    }
-                    connections.changed.send_replace(());
-                }
-            }
-        };
+        let towards = |direction| Forwarded { number, direction, connections };
         tokio::select! {
-            () = to_postgres => {}
-            _ = copy(from_server, to_client) => {}
+            () = pump(from_client, to_server, towards(Direction::ToServer)) => {}
+            () = pump(from_server, to_client, towards(Direction::ToClient)) => {}
         }
     }
 
@@ -159,20 +260,83 @@ impl Halves {
     }
 }
 
+/// One direction of one connection.
+#[derive(Clone, Copy)]
+struct Forwarded<'a> {
+    number: u64,
+    direction: Direction,
+    connections: &'a Connections,
+}
+
+impl Forwarded<'_> {
+    fn flow(&self) -> Flow {
+        let listens = self.connections.open.lock().get(&self.number).is_some_and(|connection| connection.listens);
+        Flow { listens, direction: self.direction }
+    }
+
+    /// Waits until this flush, which arrived then, may go on.
+    async fn until_due(&self, arrived: Instant, bytes: usize) {
+        let mut conditions = self.connections.conditions.subscribe();
+        let mut flow = self.flow();
+        let delay = self.connections.conditions.borrow().of(flow).delay;
+        tokio::time::sleep_until(arrived + delay).await;
+        if self.connections.conditions.borrow().of(flow).held {
+            self.connections.count(flow, |count| count.held += 1);
+            // It may have become a listening connection while it waited.
+            let released = |conditions: &AllConditions| {
+                flow = self.flow();
+                !conditions.of(flow).held
+            };
+            conditions.wait_for(released).await.expect("the connections keep the sender");
+        }
+        let rate = self.connections.conditions.borrow().of(flow).bytes_per_second;
+        if let Some(rate) = rate {
+            tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / f64::from(rate))).await;
+        }
+    }
+}
+
+/// Forwards one direction, in order, until either side ends. Data is read while earlier data
+/// waits, so that a delay is one of each flush, and not of all together.
+async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, forwarded: Forwarded<'_>) {
+    let (sender, mut receiver) = mpsc::channel(MAX_WAITING);
+    let read = async move {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            if sender.send((Instant::now(), buffer[..read].to_vec())).await.is_err() {
+                return;
+            }
+        }
+        drop(sender);
+        // The writer ends after the data that still waits.
+        std::future::pending().await
+    };
+    let write = async {
+        while let Some((arrived, bytes)) = receiver.recv().await {
+            forwarded.until_due(arrived, bytes.len()).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+            let Forwarded { number, direction, connections } = forwarded;
+            if direction == Direction::ToServer && contains_listen(&bytes) {
+                if let Some(connection) = connections.open.lock().get_mut(&number) {
+                    connection.listens = true;
+                }
+                connections.changed.send_replace(());
+            }
+            connections.count(forwarded.flow(), |count| count.passed += 1);
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = write => {}
+    }
+}
+
 /// Whether a statement among these bytes is `LISTEN`.
 fn contains_listen(bytes: &[u8]) -> bool {
     bytes.windows(8).any(|window| !window[0].is_ascii_alphabetic() && window[1..].eq_ignore_ascii_case(b"listen "))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::contains_listen;
-
-    #[test]
-    fn listen_is_distinguished_from_unlisten() {
-        assert!(contains_listen(b"Q\0\0\0\x14LISTEN \"convoy\"\0"));
-        assert!(contains_listen(b"Q\0\0\0\x14listen convoy\0"));
-        assert!(!contains_listen(b"Q\0\0\0\x14unlisten convoy\0"));
-        assert!(!contains_listen(b"Q\0\0\0\x14select pg_listening_channels()\0"));
-    }
-}
+mod tests;
