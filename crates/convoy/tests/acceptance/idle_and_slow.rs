@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{Answers, Client, Reader, StreamState, TestDb, allow_open_files, within};
+use convoy_testkit::{Answers, Client, Reader, ServerProcess, StreamState, TestDb, allow_open_files, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::scale::{report, scale};
-use crate::server_process::{PADDING, ServerProcess};
+use crate::server_process::{self, PADDING};
 
 /// The limit of resident memory per idle stream.
 const BYTES_PER_IDLE_STREAM: u64 = 16 << 10;
@@ -25,7 +25,7 @@ async fn an_idle_stream_takes_little_memory() {
     let streams = scale(1_000, 10_000);
     allow_open_files(streams as u64 + 1_000);
     let db = TestDb::new().await;
-    let server = ServerProcess::start(&db, json!({}));
+    let server = server_process::start(&db, json!({}));
     let channel = |at: usize| json!({ "channel": format!("c{}", at % 100) });
     // The first streams allocate memory that is reused.
     drop(open_idle(&server, 200, channel).await);
@@ -103,7 +103,7 @@ async fn write_beside_slow_readers(failpoints: Value) -> Measured {
     let (slow, active, writes) = (scale(20, 100), scale(100, 1_000), scale(120, 300));
     allow_open_files((slow + active) as u64 + 1_000);
     let db = TestDb::new().await;
-    let server = ServerProcess::start(&db, json!({ "failpoints": failpoints }));
+    let server = server_process::start(&db, json!({ "failpoints": failpoints }));
     let mut active_readers = Readers { client: server.client(), all: Vec::new(), last: 0 };
     for _ in 0..active {
         active_readers

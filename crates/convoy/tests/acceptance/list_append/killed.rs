@@ -10,7 +10,7 @@ use tokio::task::block_in_place;
 use super::load::Load;
 use super::{Kind, verdict};
 use crate::scale::{report, scale, seeded, with_seeds};
-use crate::server_process::ServerProcess;
+use crate::server_process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_over_kills_of_the_server_are_strictly_serializable() {
@@ -41,7 +41,7 @@ async fn control_repeating_without_stored_responses_is_condemned() {
 /// Kills the server at even parts of the load.
 async fn anomalies_over_kills(load: &Load, kills: usize, random: &mut StdRng, failpoints: Value) -> Vec<Anomaly> {
     let db = TestDb::new().await;
-    let start = || block_in_place(|| ServerProcess::start(&db, json!({ "failpoints": failpoints, "poolSize": 4 })));
+    let start = || block_in_place(|| server_process::start(&db, json!({ "failpoints": failpoints, "poolSize": 4 })));
     let mut server = start();
     let servers = watch::Sender::new(vec![server.client()]);
     let (ended, mut progress) = watch::channel(0);
