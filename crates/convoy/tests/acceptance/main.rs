@@ -25,5 +25,6 @@ mod scale;
 mod server_process;
 mod session_guarantees;
 mod session_settings;
+mod slow_networks;
 mod subscribe_race;
 mod tokens;

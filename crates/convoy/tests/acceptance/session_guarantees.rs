@@ -39,20 +39,37 @@ async fn violations(steps: usize, random: &mut StdRng, failpoints: Value) -> Vec
     let (wire, url) = Wire::before(&db.url()).await;
     wire.drop_notifications();
     let limits = json!({ "pollMs": 500 });
-    let options = with_heartbeats(json!({ "databaseUrl": url, "limits": limits, "failpoints": failpoints }));
-    let tables = json!([table("counters", &[])]);
-    let nodes = [
-        db.app_with(options.clone(), tables.clone(), functions()).await,
-        db.app_with(options, tables, functions()).await,
-    ];
-    nodes[0].client().mutate("counters.create", json!({})).await.data();
+    let options = json!({ "databaseUrl": url, "limits": limits, "failpoints": failpoints });
+    let nodes = [serve(&db, options.clone()).await, serve(&db, options).await];
+    create_counters(&nodes[0]).await;
+    let found = violations_of_clients(&nodes, steps, random).await;
+    for node in &nodes {
+        node.engine.close().await;
+    }
+    found
+}
+
+/// Serves the counters.
+pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
+    db.app_with(with_heartbeats(options), json!([table("counters", &[])]), functions()).await
+}
+
+/// Creates the counters, by one of the nodes.
+pub(crate) async fn create_counters(node: &App) {
+    until_available(async || node.client().mutate("counters.create", json!({})).await).await.data();
+}
+
+/// Runs clients against two nodes; returns the violations that they have noticed. In the end
+/// their streams must reach the counters that a new query returns.
+pub(crate) async fn violations_of_clients(nodes: &[App; 2], steps: usize, random: &mut StdRng) -> Vec<String> {
     let clients = (0..CLIENTS).map(|at| {
-        let (nodes, mut random) = (&nodes, split(random));
+        let mut random = split(random);
         async move {
             let mut tab = Tab::open(&nodes[at % 2], at).await;
             for _ in 0..steps {
                 tab.step(nodes, &mut random).await;
             }
+            tab.converge(nodes).await;
             tab
         }
     });
@@ -67,10 +84,6 @@ async fn violations(steps: usize, random: &mut StdRng, failpoints: Value) -> Vec
         found.len()
     ));
     found.iter().take(3).for_each(|violation| report(violation));
-    drop(tabs);
-    for node in &nodes {
-        node.engine.close().await;
-    }
     found
 }
 
@@ -95,6 +108,10 @@ fn functions() -> Functions {
             }
             Ok(Value::Null)
         })
+        .mutation(
+            "counters.another",
+            |ctx, _| async move { Ok(json!(ctx.insert("counters", json!({ "n": 0 })).await?)) },
+        )
         .mutation("counters.add", move |ctx, input| async move {
             let read = get(&input);
             let n = ctx.op(read.clone()).await?["n"].as_u64().expect("a number") + 1;
@@ -242,6 +259,19 @@ impl Tab {
         }
         let position = self.session.answers().position.clone();
         self.advance(position);
+    }
+
+    /// Receives until the stream shows what a new query returns. Others may still write, so the
+    /// stream may be ahead of it.
+    async fn converge(&mut self, nodes: &[App]) {
+        for counter in 0..COUNTERS {
+            let client = self.client(&nodes[self.node]);
+            let reply = until_available(async || client.query("counters.get", args(counter)).await).await;
+            let current = reply.data().as_u64().expect("a number");
+            while self.shown[counter as usize] < current {
+                self.receive().await;
+            }
+        }
     }
 
     /// Receives until the stream has answered every query, which was requested at a moment when
