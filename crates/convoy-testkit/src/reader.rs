@@ -76,6 +76,11 @@ impl<H: StreamState> Reader<H> {
         self.wait_for(|state| state.ended).await;
     }
 
+    /// Whether the stream has ended.
+    pub fn has_ended(&self) -> bool {
+        self.state.borrow().ended
+    }
+
     /// Reads the received state.
     pub fn inspect<T>(&self, at: impl FnOnce(&H) -> T) -> T {
         at(&self.state.borrow().received)

@@ -1,10 +1,16 @@
-//! Fault injection: each failpoint makes the engine skip one step of the design, so that a
-//! test can prove that it detects the damage.
+//! Fault injection. A [`Failpoint`] makes the engine skip one step of the design, so that a
+//! test can prove that it detects the damage. At a [`Point`] a test can stop the engine, which
+//! must do no damage.
 //!
 //! Failpoints exist only with the cargo feature `failpoints`, which releases do not have.
 //! Without it every check is a constant.
 
+#[cfg(feature = "failpoints")]
+mod stops;
+
 use crate::supervise::Part;
+#[cfg(feature = "failpoints")]
+pub use stops::{Gate, Place, Stop};
 
 /// A step that the engine skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +87,48 @@ pub enum Failpoint {
     ReadCommitted,
     /// No response is stored for an idempotency key.
     ForgetKeys,
+    /// A connection returns to its pool although its call ended inside a transaction.
+    ReturnBusy,
+}
+
+/// A point of the engine where a test may stop it. No lock is held there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "failpoints", derive(serde::Deserialize))]
+#[cfg_attr(feature = "failpoints", serde(rename_all = "camelCase"))]
+pub enum Point {
+    /// A function has been started in its host, and its first message has not been read.
+    HostCall,
+    /// A transaction, or a statement that is one, has its connection and is sent next.
+    BeforeBegin,
+    /// A function has ended, and its transaction is committed next.
+    BeforeCommit,
+    /// Postgres has committed, and the write log does not have the changes.
+    BeforeApplying,
+    /// The write log has the changes of a mutation, and its caller is answered next.
+    BeforeAnswer,
+    /// The listener has connected, and has not requested what it has missed.
+    ListenerReady,
+    /// A live query is registered, and its run takes its snapshot next.
+    BeforeSnapshot,
+    /// A live query has run, and its subscribers do not have the answer.
+    BeforeDelivery,
+    /// A stream has taken a frame, and writes it next.
+    StreamWrite,
+}
+
+impl Point {
+    /// All points.
+    pub const ALL: [Point; 9] = [
+        Point::HostCall,
+        Point::BeforeBegin,
+        Point::BeforeCommit,
+        Point::BeforeApplying,
+        Point::BeforeAnswer,
+        Point::ListenerReady,
+        Point::BeforeSnapshot,
+        Point::BeforeDelivery,
+        Point::StreamWrite,
+    ];
 }
 
 /// The active failpoints of an engine, and the parts that are armed to panic.
@@ -93,6 +141,9 @@ pub struct Failpoints {
     /// Armed parts. Shared by all clones.
     #[cfg(feature = "failpoints")]
     panics: std::sync::Arc<parking_lot::Mutex<Vec<Part>>>,
+    /// Armed stops. Shared by all clones.
+    #[cfg(feature = "failpoints")]
+    stops: std::sync::Arc<stops::Stops>,
 }
 
 #[cfg(feature = "failpoints")]
@@ -119,6 +170,31 @@ impl Failpoints {
         self.panics.lock().contains(&part)
     }
 
+    /// Arms a place: the next task that passes it stops so.
+    pub fn stop_once(&self, place: Place, stop: Stop) {
+        self.stops.arm(place, stop);
+    }
+
+    /// Whether a place is armed, and no task has passed it yet.
+    pub fn will_stop(&self, place: Place) -> bool {
+        self.stops.is_armed(place)
+    }
+
+    /// Disarms all places that no task has passed.
+    pub fn disarm(&self) {
+        self.stops.disarm();
+    }
+
+    /// Stops at a point, if it is armed.
+    pub fn pass(&self, point: Point) -> impl Future<Output = ()> + Send + '_ {
+        self.stops.pass(point)
+    }
+
+    /// Runs a supervised task, which stops where it is while it is armed.
+    pub async fn run_task(&self, part: Part, task: impl Future<Output = ()>) {
+        self.stops.run(part, task).await;
+    }
+
     /// Panics if the part is armed. Called at the points where a panic does the most damage.
     pub fn reach(&self, part: Part) {
         let mut panics = self.panics.lock();
@@ -139,6 +215,15 @@ impl Failpoints {
 
     /// Panics if the part is armed: never without the feature.
     pub const fn reach(&self, _part: Part) {}
+
+    /// Stops at a point: never without the feature.
+    #[expect(clippy::unused_async, reason = "it waits with the feature")]
+    pub async fn pass(&self, _point: Point) {}
+
+    /// Runs a task: without the feature, nothing stops it.
+    pub async fn run_task(&self, _part: Part, task: impl Future<Output = ()>) {
+        task.await;
+    }
 }
 
 #[cfg(all(test, feature = "failpoints"))]

@@ -56,7 +56,9 @@ pub use dispatch::{
 pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migration};
 pub use error::{Code, Failure};
 pub use events::{Event, EventKind, EventReader, Events};
-pub use failpoints::{Failpoint, Failpoints};
+pub use failpoints::{Failpoint, Failpoints, Point};
+#[cfg(feature = "failpoints")]
+pub use failpoints::{Gate, Place, Stop};
 pub use health::{Condition, Health, Remedy};
 pub use http::{
     DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, RoutesError, Server,

@@ -96,7 +96,7 @@ impl Part {
 
     /// Whether the engine has one such task, which every live query depends on. The
     /// others serve one query or one queue, and recover their own work on restart.
-    fn is_vital(self) -> bool {
+    pub(crate) fn is_vital(self) -> bool {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
             Part::Timer | Part::LiveRuns | Part::StoredResponses | Part::Functions | Part::Accept | Part::Registry => {
@@ -150,7 +150,7 @@ impl Supervisor {
         let (mut panics, mut backoff) = (0, MIN_BACKOFF);
         loop {
             let supervised = AssertUnwindSafe(async {
-                let mut running = std::pin::pin!(start());
+                let mut running = std::pin::pin!(self.failpoints.run_task(part, start()));
                 if panics > 0 {
                     tokio::select! {
                         () = &mut running => return,

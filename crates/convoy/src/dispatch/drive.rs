@@ -11,6 +11,7 @@ use super::host::{CallMetadata, FromHost, FunctionResult};
 use super::scope::CallScope;
 use crate::db::{ReadSet, push_failure};
 use crate::error::{Code, Failure};
+use crate::failpoints::Point;
 use crate::op::{Batch, Op, RunAs};
 use crate::postgres::DbError;
 
@@ -72,6 +73,7 @@ pub(super) async fn drive<S: Strategy>(
     scope: &CallScope,
     strategy: &mut S,
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
+    scope.dispatcher.inner.failpoints.pass(Point::HostCall).await;
     let telemetry = scope.telemetry.within(call.span());
     let ended = telemetry.run(answer_all(call, scope, strategy)).await;
     if let Err(stop) = &ended {

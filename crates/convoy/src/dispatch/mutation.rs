@@ -17,7 +17,7 @@ use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, seri
 use super::{Answer, Dispatcher, FunctionCall, Program};
 use crate::error::Failure;
 use crate::events::{Event, EventKind};
-use crate::failpoints::Failpoint;
+use crate::failpoints::{Failpoint, Point};
 use crate::telemetry::Scope;
 
 /// A call is retried after conflicts for at least this long, even past `limits.retries`.
@@ -64,6 +64,9 @@ impl Dispatcher {
                 },
             };
             drop(end_exchange);
+            if result.is_ok() {
+                scope.dispatcher.inner.failpoints.pass(Point::BeforeAnswer).await;
+            }
             let result = result.map_err(|failure| match &scope.request.route {
                 Some(route) => name_route_limit(&function, route.time, failure),
                 None => scope.dispatcher.name_limit(&function, failure),

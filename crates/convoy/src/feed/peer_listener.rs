@@ -17,7 +17,7 @@ use super::peer_message::PeerMessage;
 use super::peer_queue::PeerQueue;
 use super::peers::{HEARTBEAT_INTERVAL, PeerTable, Received};
 use crate::change::{ChangeSink, ChangeSource, Changes};
-use crate::failpoints::{Failpoint, Failpoints};
+use crate::failpoints::{Failpoint, Failpoints, Point};
 use crate::postgres::{ListenConnection, Postgres};
 use crate::sql::notify::CHANNEL;
 use crate::supervise::Part;
@@ -98,6 +98,7 @@ impl PeerListener {
             let pause = match connected {
                 Ok(listener) => {
                     connections += 1;
+                    self.failpoints.pass(Point::ListenerReady).await;
                     self.connected(connections);
                     backoff.retry = RETRY_MIN;
                     self.listen(listener, &stop, &mut backoff).await

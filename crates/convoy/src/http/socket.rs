@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Text};
 use super::respond::{self, HttpAnswer};
 use crate::Engine;
 use crate::error::{Code, Failure};
+use crate::failpoints::Point;
 use crate::live::client_messages::{self, ClientUpdate, Hello};
 use crate::live::{OpenSession, Payer, SessionMessage, Stream, StreamFormat};
 
@@ -160,6 +161,7 @@ impl Socket {
                     next_heartbeat = Instant::now() + heartbeat;
                     match frame {
                         Ok(Some(messages)) => {
+                            engine.config().failpoints.pass(Point::StreamWrite).await;
                             let bytes = self.send(&messages).await?;
                             engine.record_frame(client.stream.id(), &messages, bytes);
                         }

@@ -15,7 +15,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
-use crate::failpoints::Failpoint;
+use crate::failpoints::{Failpoint, Point};
 use crate::live::{OpenSession, Payer, QueryRequest, SessionMessage, Stream, StreamFormat, hash_from_hex};
 
 /// The comment sent when the answer of `Last-Event-ID` is still current.
@@ -169,6 +169,7 @@ impl Events {
             let messages = messages?;
             let event = self.encode(engine, &messages);
             if !event.is_empty() {
+                engine.config().failpoints.pass(Point::StreamWrite).await;
                 engine.record_frame(self.stream.id(), &messages, event.len());
                 return Some(event);
             }

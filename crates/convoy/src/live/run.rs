@@ -17,7 +17,7 @@ use crate::db::ReadSet;
 use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
 use crate::error::Failure;
 use crate::events::{Event, EventKind, LastRun};
-use crate::failpoints::Failpoint;
+use crate::failpoints::{Failpoint, Point};
 use crate::supervise::Part;
 use crate::telemetry::{Scope, Span, SpanKind};
 
@@ -157,6 +157,7 @@ impl Live {
     async fn run_once(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> RunEnd {
         // A panic is a defect of Convoy: subscribers receive an error, and it may run again.
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
+        self.failpoints.pass(Point::BeforeSnapshot).await;
         let span = self.span_of(id, &ticket);
         let telemetry = Scope::default().within(&span);
         let (began, last_run) = (Instant::now(), self.dispatcher.events().last_run());
@@ -167,6 +168,7 @@ impl Live {
                 let (function, of_run) = (&query_key.function, (&last_run, began));
                 let ended = || Event::ended(EventKind::LiveRun, Some(function), of_run, &run.result);
                 self.dispatcher.events().emit(ended);
+                self.failpoints.pass(Point::BeforeDelivery).await;
                 self.finish_query(id, &ticket, (run, program), span)
             }
             RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run), span),

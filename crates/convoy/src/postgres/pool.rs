@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::raw_reads::RawReadsCache;
 use super::recorder::Recorder;
 use super::{ConnectionMode, DbError, Isolation, PgSession, Setup};
-use crate::failpoints::Failpoints;
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::telemetry::{Metrics, PoolKind};
 
 /// How long a connection may be idle before it is pinged, and how long the ping may take.
@@ -100,6 +100,11 @@ impl Pool {
     /// The isolation of transactions on its sessions.
     pub(super) fn isolation(&self) -> Isolation {
         self.inner.isolation
+    }
+
+    /// The failpoints of the engine.
+    pub(super) fn failpoints(&self) -> &Failpoints {
+        &self.inner.context.failpoints
     }
 
     /// Takes an idle connection, or opens one. Waits if all are leased.
@@ -263,7 +268,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(session) = self.session.take()
-            && !self.busy
+            && (!self.busy || self.pool.failpoints().has(Failpoint::ReturnBusy))
             && !session.poisoned
             && session.generation == self.pool.generation()
             && !self.pool.inner.permits.is_closed()

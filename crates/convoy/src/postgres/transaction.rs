@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DbError, Lease, Pool, RawReads, RawRows, ReadsLookup, Row};
-use crate::failpoints::{Failpoint, Failpoints};
+use crate::failpoints::{Failpoint, Failpoints, Point};
 use crate::op::{Raw, RunAs};
 use crate::sql::{self, Statement};
 
@@ -98,6 +98,7 @@ impl Transaction {
     ) -> Result<Transaction, DbError> {
         loop {
             let mut lease = pool.acquire().await?;
+            pool.failpoints().pass(Point::BeforeBegin).await;
             match with_timeout(lease.enter().begin(isolation, run_as.map(AsRef::as_ref))).await {
                 Ok(()) => {
                     let (run_as, had_role) = (run_as.cloned(), run_as.is_some());

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::change::{Change, ChangeSource, InDoubtCommits};
 use crate::dispatch::Answer;
 use crate::error::Failure;
-use crate::failpoints::Failpoints;
+use crate::failpoints::{Failpoints, Point};
 use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
@@ -143,12 +143,13 @@ impl Committer {
             transaction.rollback().await;
             return Commit::refused(error);
         }
+        self.failpoints.pass(Point::BeforeCommit).await;
         let mut span = unit.span(xid.as_deref());
         let scope = Scope::current().within(&span);
         let pending = self.pending.begin();
         unit.committing();
         match scope.clone().run(transaction.commit()).await {
-            CommitOutcome::Committed => self.committed((pending, changes), &unit, scope),
+            CommitOutcome::Committed => self.committed((pending, changes), &unit, scope).await,
             CommitOutcome::RolledBack(error) => {
                 span.fail(error.kind());
                 unit.rolled_back();
@@ -187,12 +188,13 @@ impl Committer {
         limit: Instant,
         unit: &Unit<'_>,
     ) -> Result<Commit, Unanswered> {
+        self.failpoints.pass(Point::BeforeBegin).await;
         let mut span = unit.span(None);
         let scope = Scope::current().within(&span);
         let pending = self.pending.begin();
         unit.committing();
         let cause = match tokio::time::timeout_at(limit, scope.clone().run(run)).await {
-            Ok(Ok(changes)) => return Ok(self.committed((pending, changes.into()), unit, scope)),
+            Ok(Ok(changes)) => return Ok(self.committed((pending, changes.into()), unit, scope).await),
             Ok(Err(error)) => error,
             Err(_elapsed) => DbError::timed_out(),
         };
@@ -209,8 +211,9 @@ impl Committer {
     }
 
     /// Publishes the changes of a commit, in the scope of its span: it is the cause of what follows.
-    fn committed(&self, (pending, changes): (Pending, Arc<[Change]>), unit: &Unit<'_>, scope: Scope) -> Commit {
+    async fn committed(&self, (pending, changes): (Pending, Arc<[Change]>), unit: &Unit<'_>, scope: Scope) -> Commit {
         let began = Instant::now();
+        self.failpoints.pass(Point::BeforeApplying).await;
         if let Some(part) = unit.part {
             self.failpoints.reach(part);
         }
