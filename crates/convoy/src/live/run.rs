@@ -43,7 +43,7 @@ const MAX_COOLDOWN: Duration = Duration::from_millis(500);
 /// The end of one run.
 struct RunEnd {
     next: NextStep,
-    /// The run failed transiently.
+    /// The run failed transiently, or panicked.
     transient: bool,
     /// The time after which the answer expires, if it does.
     refresh: Option<Duration>,
@@ -162,7 +162,8 @@ impl Live {
         let telemetry = Scope::default().within(&span);
         let (began, last_run) = (Instant::now(), self.dispatcher.events().last_run());
         let ran = telemetry.run(AssertUnwindSafe(self.execute(&ticket, &last_run)).catch_unwind()).await;
-        match &ticket.target {
+        let has_panicked = ran.is_err();
+        let end = match &ticket.target {
             RunTarget::Query(query_key) => {
                 let (run, program) = ran.unwrap_or_else(|panic| (panicked(panic), None));
                 let (function, of_run) = (&query_key.function, (&last_run, began));
@@ -172,7 +173,9 @@ impl Live {
                 self.finish_query(id, &ticket, (run, program), span)
             }
             RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run), span),
-        }
+        };
+        // No change would replace the error.
+        RunEnd { transient: end.transient || has_panicked, ..end }
     }
 
     /// A span of a run, in the trace of the commit that it is made for.
