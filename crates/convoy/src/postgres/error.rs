@@ -75,6 +75,9 @@ pub enum DbError {
     /// The statement exceeded its time limit or was cancelled.
     #[error("the statement was cancelled")]
     Cancelled(#[source] sqlx::Error),
+    /// Postgres lacks disk space or memory. The connection is still usable.
+    #[error("Postgres lacks disk space or memory")]
+    OutOfSpace(#[source] sqlx::Error),
     /// Any other error: a defect of Convoy, or of the set-up of the database.
     #[error("unexpected database error")]
     Other(#[source] sqlx::Error),
@@ -183,6 +186,12 @@ impl DbError {
         })
     }
 
+    /// Whether the server, the role or the transaction only reads.
+    pub(crate) fn only_reads(&self) -> bool {
+        let DbError::Unavailable(sqlx::Error::Database(error)) = self else { return false };
+        error.code().as_deref() == Some("25006") || is_of_standby(error.as_ref())
+    }
+
     /// Whether a lock was not free within `lock_timeout`.
     pub(crate) fn is_lock_timeout(&self) -> bool {
         matches!(self, DbError::Cancelled(_)) && self.state().as_deref() == Some("55P03")
@@ -234,9 +243,13 @@ impl DbError {
             // The pool logs once when the database becomes unreachable and reachable.
             DbError::Unavailable(source) | DbError::Unreachable(source) => {
                 tracing::debug!(context, cause = %source, "the database is not reachable");
-                if self.state().as_deref() == Some("25006") {
+                if self.only_reads() {
                     let message = "The database only reads at the moment (a standby, or default_transaction_read_only is \
                                    on); try again shortly.";
+                    return Failure::new(Code::Unavailable, message);
+                }
+                if self.state().as_deref() == Some("53300") {
+                    let message = "The database has no free connection at the moment; try again shortly.";
                     return Failure::new(Code::Unavailable, message);
                 }
                 Failure::new(Code::Unavailable, "The database is not reachable at the moment; try again shortly.")
@@ -269,6 +282,12 @@ impl DbError {
                 "This statement writes, and a query only reads; make the function a mutation.",
             ),
             DbError::Cancelled(_) => Failure::new(Code::Timeout, "The database took too long to answer."),
+            DbError::OutOfSpace(_) => {
+                tracing::error!(context, cause = self.cause(), "Postgres lacks disk space or memory");
+                let lacking = if self.state().as_deref() == Some("53100") { "disk space" } else { "memory" };
+                let message = format!("The database has no {lacking} left for this; free some, and try again.");
+                Failure::new(Code::Unavailable, message)
+            }
             DbError::Other(_) if self.state().as_deref() == Some("42501") => {
                 let hint = "grant it to the role in DATABASE_URL; at its next start Convoy lists the missing grants";
                 Failure::internal(context, &format!("{}: {hint}", self.cause()))
@@ -293,6 +312,14 @@ fn is_stale_plan(error: &dyn DatabaseError) -> bool {
     }
 }
 
+/// Whether only a standby refuses this: a serializable transaction, or a table that is not
+/// replicated (unlogged). By the routine, because messages may be translated.
+fn is_of_standby(error: &dyn DatabaseError) -> bool {
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+    error.code().as_deref() == Some("0A000")
+        && matches!(routine, Some("GetSerializableTransactionSnapshot" | "get_relation_info"))
+}
+
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> DbError {
         let sqlx::Error::Database(database) = &error else {
@@ -309,6 +336,9 @@ impl From<sqlx::Error> for DbError {
         if is_stale_plan(database.as_ref()) {
             return DbError::Retry(error);
         }
+        if is_of_standby(database.as_ref()) {
+            return DbError::Unavailable(error);
+        }
         let state = database.code().unwrap_or_default();
         match state.as_ref() {
             "40001" | "40P01" => DbError::Retry(error),
@@ -321,6 +351,7 @@ impl From<sqlx::Error> for DbError {
             "22003" => DbError::Value { message: "A number is too large.", source: error },
             "54000" => DbError::Value { message: "An indexed value is too large for its index.", source: error },
             "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
+            "53100" | "53200" => DbError::OutOfSpace(error),
             // Connection exceptions.
             state if state.starts_with("08") => DbError::Unavailable(error),
             // Wrong password or role: not a defect of the call, and it may be corrected.

@@ -161,7 +161,7 @@ pub(super) async fn detect(base: &PgConnectOptions, limits: &Limits) -> Result<S
     );
     let row = match sqlx::Executor::fetch_one(&mut connection, query).await.map_err(DbError::from) {
         // The session is serializable by default, which a standby refuses.
-        Err(error) if error.message_contains("hot standby") => return Err(fault::of_standby(&error.cause()).into()),
+        Err(error) if error.only_reads() => return Err(fault::of_standby(&error.cause()).into()),
         result => result?,
     };
     let default_isolation = row.try_get::<String, _>(0)?;
