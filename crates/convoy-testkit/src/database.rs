@@ -52,9 +52,7 @@ impl TestDb {
 
     /// A plain connection to another URL.
     pub async fn psql_at(&self, url: &str) -> Psql {
-        let options: PgConnectOptions = url.parse().expect("a URL");
-        // Poolers refuse options they do not know.
-        Psql(options.extra_float_digits(None).connect().await.expect("the database answers"))
+        Psql::at(url).await
     }
 }
 
@@ -80,6 +78,19 @@ impl NotificationListener {
 pub struct Psql(PgConnection);
 
 impl Psql {
+    /// Connects to this URL.
+    pub async fn at(url: &str) -> Psql {
+        let options: PgConnectOptions = url.parse().expect("a URL");
+        // Poolers refuse options they do not know.
+        Psql(options.extra_float_digits(None).connect().await.expect("the database answers"))
+    }
+
+    /// The same, unless Postgres refuses the connection.
+    pub async fn try_at(url: &str) -> Option<Psql> {
+        let options: PgConnectOptions = url.parse().expect("a URL");
+        options.connect().await.ok().map(Psql)
+    }
+
     /// Runs SQL of any number of statements.
     pub async fn run(&mut self, sql: &str) {
         if let Err(error) = self.0.execute(AssertSqlSafe(sql)).await {

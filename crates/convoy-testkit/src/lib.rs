@@ -6,6 +6,7 @@
 
 mod app;
 mod client;
+mod cluster;
 mod connection;
 mod database;
 mod events;
@@ -26,6 +27,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 pub use app::{App, IndexSpec, table};
 pub use client::{Answer, Client, Reply, Watch};
+pub use cluster::{Cluster, PostgresTools};
 pub use connection::{Connection, ConnectionLost};
 pub use database::{NotificationListener, Psql, TestDb};
 pub use host::{Ctx, Functions, Thrown};

@@ -102,6 +102,8 @@ impl AllConditions {
 /// The open connections, with a channel that signals changes.
 #[derive(Default)]
 struct Connections {
+    /// Where new connections lead, `host:port`.
+    target: Mutex<String>,
     open: Mutex<HashMap<u64, ProxiedConnection>>,
     changed: watch::Sender<()>,
     conditions: watch::Sender<AllConditions>,
@@ -139,16 +141,26 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let port = listener.local_addr().expect("an address").port();
         let connections: Arc<Connections> = Arc::default();
-        let (target, accepted) = (target.to_owned(), connections.clone());
+        target.clone_into(&mut connections.target.lock());
+        let accepted = connections.clone();
         tokio::spawn(async move {
             let mut connection = 0;
             while let Ok((near, _)) = listener.accept().await {
+                let target = accepted.target.lock().clone();
+                // Without a server behind it, the connection ends at once.
+                let Ok(far) = TcpStream::connect(target).await else { continue };
                 connection += 1;
-                let far = TcpStream::connect(&target).await.expect("Postgres listens");
                 tokio::spawn(relay(connection, near, far, accepted.clone()));
             }
         });
         (Proxy { connections }, format!("{role}@127.0.0.1:{port}/{database}"))
+    }
+
+    /// Has new connections lead to the server of another URL.
+    pub fn point_to(&self, url: &str) {
+        let (_, server) = url.rsplit_once('@').expect("a URL with a role");
+        let (target, _) = server.split_once('/').expect("a URL with a database");
+        target.clone_into(&mut self.connections.target.lock());
     }
 
     /// Waits for a listening connection with a higher number than this one; 0 for any.

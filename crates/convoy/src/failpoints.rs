@@ -87,6 +87,8 @@ pub enum Failpoint {
     ReadCommitted,
     /// No response is stored for an idempotency key.
     ForgetKeys,
+    /// The position in a log that was lost counts as one in the log that replaced it.
+    IgnoreEpoch,
     /// A connection returns to its pool although its call ended inside a transaction.
     ReturnBusy,
 }

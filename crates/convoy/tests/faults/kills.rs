@@ -38,6 +38,12 @@ pub(crate) fn start(url: &str, mut options: Value) -> ServerProcess {
     block_in_place(|| ServerProcess::start(SERVER, &with_limits(options)))
 }
 
+/// The same by a command that runs the program in its arguments.
+pub(crate) fn start_under(command: &[&str], url: &str, mut options: Value) -> ServerProcess {
+    options["databaseUrl"] = json!(url);
+    block_in_place(|| ServerProcess::start_under(command, SERVER, &with_limits(options)))
+}
+
 /// Ends a process at each of these points while it writes; repeats the keyed mutations at the next one.
 async fn kill_at(points: &[(Point, &str)], failpoints: &[&str]) -> Vec<(Point, Damage)> {
     let db = TestDb::new().await;

@@ -5,6 +5,9 @@
 //! Each test waits for events, and each invariant has a control: a mistake that the same checks
 //! must detect.
 
+mod failover;
 mod kills;
+mod machine;
 mod pairs;
+mod starved;
 mod stops;
