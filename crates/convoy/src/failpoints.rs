@@ -48,6 +48,8 @@ pub enum Failpoint {
     QueuePerStream,
     /// The expiry of a context is ignored.
     IgnoreExpiry,
+    /// A change of the machine's clock goes unnoticed.
+    IgnoreClock,
     /// The read set of a context is not tracked.
     ContextUnwatched,
     /// Results from memory may be older than the consistency token of a request.

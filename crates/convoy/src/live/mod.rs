@@ -5,6 +5,7 @@ mod advice;
 mod answer;
 mod cause;
 pub(crate) mod client_messages;
+mod clock_watch;
 mod consistency_token;
 mod delta;
 mod describe_cause;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use tokio::time::MissedTickBehavior;
 
 use super::answer::{Answer, AnswerOrigin, AnswerStamp};
 use super::cause::{CauseKind, RunCause};
+use super::clock_watch::{self, ClockWatch};
 use super::describe_cause::CauseInfo;
-use super::registry::{CompletedRun, EndedRun, NextStep, RunTarget, SessionContext, Ticket};
+use super::registry::{CompletedRun, EndedRun, NextStep, Registry, RunTarget, SessionContext, Ticket};
 use super::share_key::ShareKey;
 use super::{Live, QueryId, milliseconds};
 use crate::db::ReadSet;
@@ -115,9 +117,12 @@ impl Live {
         }
     }
 
-    /// Runs queries again when their answers expire, until shutdown. One task serves all
-    /// queries.
+    /// Runs queries again when their answers expire, and contexts when the clock was set, until
+    /// shutdown. One task serves all queries and sessions.
     pub(crate) async fn run_refresh_timer(&self) {
+        let mut clock = ClockWatch::new();
+        let mut check_clock = tokio::time::interval(clock_watch::INTERVAL);
+        check_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.failpoints.reach(Part::Timer);
             let due = self.lock().next_due();
@@ -130,6 +135,10 @@ impl Live {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.due.notified() => {}
+                _ = check_clock.tick() => if clock.was_set() && !self.failpoints.has(Failpoint::IgnoreClock) {
+                    tracing::info!("the clock of this machine was set, or the machine slept; tokens of open streams are checked again");
+                    self.with(Registry::check_expiring_contexts);
+                },
                 () = until_due => self.with(|registry| registry.refresh_due(Instant::now())),
             }
         }

@@ -5,6 +5,7 @@
 //! Each test waits for events, and each invariant has a control: a mistake that the same checks
 //! must detect.
 
+mod clock;
 mod failover;
 mod kills;
 mod machine;

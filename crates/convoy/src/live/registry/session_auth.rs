@@ -205,6 +205,21 @@ impl Registry {
         self.refresh_context(id);
     }
 
+    /// Makes the contexts that expire again, after the clock was set: the expiry that was
+    /// converted before is wrong. Until that is done, delivery pauses.
+    pub(crate) fn check_expiring_contexts(&mut self) {
+        let expires = |session: &LiveSession| session.context.expires_at.is_some();
+        let ids: Vec<_> = self.sessions.iter().filter(|(_, session)| expires(session)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if matches!(session.auth, AuthState::Open) {
+                session.auth = AuthState::Checking;
+            }
+            session.context.expires_at = None;
+            self.refresh_context(id);
+        }
+    }
+
     /// Makes a session's context again.
     fn refresh_context(&mut self, id: SessionId) {
         let Some(auth) = self.sessions.get(&id).and_then(|session| session.auth_query) else { return };

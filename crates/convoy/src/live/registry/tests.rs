@@ -476,6 +476,27 @@ fn an_expired_answer_runs_again_unless_it_has_been_replaced() {
 }
 
 #[test]
+fn contexts_that_expire_are_made_again_after_the_clock_was_set() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [auth] = world.queued()[..] else { panic!("only its authentication") };
+    world.admit(auth, &[], "users", Some(Duration::from_secs(60)));
+    let [query] = world.queued()[..] else { panic!("one query") };
+    world.run(query, "0", "t");
+    assert_eq!(world.received(client), ["1 0"]);
+    let (_forever, other) = world.open_as("bob", &[]);
+    assert_eq!(other, Vec::<QueryId>::new(), "the result is shared");
+    world.registry.check_expiring_contexts();
+    assert_eq!(world.queued(), [auth]);
+    world.change("t");
+    world.queued();
+    world.run(query, "1", "t");
+    assert_eq!(world.received(client), Vec::<String>::new(), "delivery pauses until the context is made");
+    world.admit(auth, &[], "users", Some(Duration::from_secs(60)));
+    assert_eq!(world.received(client), ["1 1"]);
+}
+
+#[test]
 fn a_query_that_fails_transiently_does_not_delay_others() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2"]);
