@@ -65,7 +65,7 @@ async fn kill_at(points: &[(Point, &str)], failpoints: &[&str]) -> Vec<(Point, D
         let mutation = |number: u64| Mutation {
             number,
             function: Way::ALL[number as usize % 3].function(),
-            keyed: (number / 3) % 2 == 0,
+            keyed: (number / 3).is_multiple_of(2),
         };
         for number in numbers.clone() {
             // Sent once; those with a key are repeated at the next process.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
-use convoy_testkit::{Answers, App, Client, Ctx, Functions, Psql, Reader, TestDb, Thrown, table, within};
+use convoy_testkit::{Answers, App, Client, Ctx, Functions, IndexSpec, Psql, Reader, TestDb, Thrown, table, within};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -38,7 +38,7 @@ impl Way {
 }
 
 pub(crate) fn tables() -> Value {
-    let by_number: &[(&str, bool, &[(&str, &str)])] = &[("by_number", false, &[("number", "number")])];
+    let by_number: &[IndexSpec<'_>] = &[("by_number", false, &[("number", "number")])];
     json!([table("left", by_number), table("right", by_number), table("notes", by_number), table("guard", &[])])
 }
 

@@ -153,15 +153,23 @@ async fn a_server_without_file_descriptors_waits_and_recovers() {
     }
     let db = convoy_testkit::TestDb::new().await;
     let mut psql = db.psql().await;
-    let server = kills::start_under(&prlimit, &db.url(), json!({}));
+    // Clients that send nothing keep their descriptors.
+    let server = kills::start_under(&prlimit, &db.url(), json!({ "limits": { "headerMs": 300_000 } }));
     let mut watcher = Watcher::open(server.client(), 0..6).await;
     let mut kept = server.client().connect().await;
     let add = |number: u64| json!({ "number": number });
     assert_eq!(kept.mutate("pairs.addWithin", &add(0)).await.status, 200);
     let mut idle = Vec::new();
-    while open_files(&server) < FILES {
+    // More than there are descriptors: when the server closes another file, the next one takes it.
+    for _ in 0..FILES {
         idle.push(TcpStream::connect(server.client().address).await.expect("the system accepts it"));
     }
+    within(async {
+        while open_files(&server) < FILES {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
     // These wait until the server can accept them.
     let waiting = tokio::spawn({
         let client = server.client();

@@ -21,7 +21,7 @@ const WRITES: u64 = 12;
 const MEANWHILE: u64 = 6;
 
 /// The tasks that every engine has, or starts with the load of these tests.
-const TASKS: [Part; 10] = [
+const TASKS: [Part; 11] = [
     Part::Log,
     Part::Notifier,
     Part::Listener,
@@ -29,6 +29,7 @@ const TASKS: [Part; 10] = [
     Part::Timer,
     Part::LiveRuns,
     Part::StoredResponses,
+    Part::Functions,
     Part::Accept,
     Part::LiveQuery,
     Part::InsertBatching,
@@ -57,11 +58,13 @@ struct Load {
     all_keyed: bool,
     /// The other node runs the mutations, so that only live queries reach the place.
     elsewhere: bool,
+    /// All calls of a function run one after another, so they cannot wait for each other.
+    queued: bool,
 }
 
 impl Default for Load {
     fn default() -> Load {
-        Load { ways: &Way::ALL, function: None, all_keyed: false, elsewhere: false }
+        Load { ways: &Way::ALL, function: None, all_keyed: false, elsewhere: false, queued: false }
     }
 }
 
@@ -120,7 +123,9 @@ impl World {
         if !answers(&here.client()).await {
             return Damage { silent: true, ..Damage::default() };
         }
-        use_all_connections(&here.client()).await;
+        if !load.queued {
+            use_all_connections(&here.client()).await;
+        }
         let stored = Stored::read(&mut psql).await;
         let mut damage = Damage::of(&stored, &acknowledged);
         damage.stale = watcher.stale(Some(here), &stored).await;
@@ -143,7 +148,7 @@ impl Load {
         let way = self.ways[number as usize % self.ways.len()];
         let function = self.function.unwrap_or_else(|| way.function());
         // Neither pattern follows that of the ways.
-        Mutation { number, function, keyed: self.all_keyed || (number / 3) % 2 == 0 }
+        Mutation { number, function, keyed: self.all_keyed || (number / 3).is_multiple_of(2) }
     }
 }
 
@@ -174,6 +179,17 @@ async fn a_panic_anywhere_in_a_supervised_task_does_no_damage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_anywhere_in_a_supervised_task_does_no_damage() {
     every_place_is_harmless(TASKS.map(Place::Task), Fault::Pause).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_or_a_pause_in_a_serial_queue_does_no_damage() {
+    let mut world = World::open(&["alwaysSerialQueue"]).await;
+    let load = Load { queued: true, ..Load::default() };
+    for fault in [Fault::Panic, Fault::Pause] {
+        let damage = world.stop(Place::Task(Part::SerialQueue), fault, &load).await;
+        assert_eq!(damage, Damage::default(), "{fault:?}");
+    }
+    world.close().await;
 }
 
 /// Only runs of live queries reach these points.
