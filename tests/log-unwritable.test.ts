@@ -26,11 +26,11 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Starts a server with `stderr` as its standard error. */
-async function serve(stderr: number, databaseUrl: string): Promise<{ child: ChildProcess; baseUrl: string }> {
+/** Starts a server with `output` as its standard output and its standard error. */
+async function serve(output: number, databaseUrl: string): Promise<{ child: ChildProcess; baseUrl: string }> {
   const program = new URL('./programs/logs.mjs', import.meta.url).pathname;
   const env = { ...process.env, DATABASE_URL: databaseUrl };
-  const child = spawn(process.execPath, [program], { env, stdio: ['ignore', 'ignore', stderr, 'ipc'] });
+  const child = spawn(process.execPath, [program], { env, stdio: ['ignore', output, output, 'ipc'] });
   const [{ port }] = (await once(child, 'message')) as [{ port: number }];
   return { child, baseUrl: `http://127.0.0.1:${port}` };
 }

@@ -177,9 +177,15 @@ describe('a worker that ends', () => {
   it('by exceeding its memory limit is replaced', async () => {
     await open({ resourceLimits: { maxOldGenerationSizeMb: 40 } });
     const before = await threads();
-    await expect(convoy.query(hoard, {})).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    const others = Promise.all(Array.from({ length: 20 }, (_, n) => convoy.mutation(add, { text: `${n}` })));
+    await expect(convoy.query(hoard, {})).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      message: expect.stringMatching(/worker .* exited; try again/),
+    });
+    expect(new Set(await others).size).toBe(20);
     await untilReplaced(before);
     expect(writeLog.mock.calls.flat().join('\n')).toMatch(/memory/);
+    expect(await convoy.query(list, {})).toHaveLength(20);
   });
 
   it.each([
