@@ -1,7 +1,8 @@
 // Reads the list of acceptance tests, and describes their results. Pure: takes and returns text.
 
 /**
- * @typedef {{ number: string, what: string, test: string, modules: string[], files: string[], quick: string, full: string, control: string }} Row
+ * `modules` are those of the Rust suite, `files` have TypeScript, and `binaries` are Rust tests of their own.
+ * @typedef {{ number: string, what: string, test: string, modules: string[], files: string[], binaries: string[], quick: string, full: string, control: string }} Row
  * @typedef {{ name: string, passed: boolean }} Outcome
  * @typedef {Row & { outcomes: Outcome[], seeds: string[], seconds: number, at: string, commit: string }} Result
  */
@@ -22,10 +23,12 @@ export function acceptanceRows(markdown) {
       .map((cell) => cell.trim());
     const paths = [...test.matchAll(/`([^`]+)`/g)].map(([, path]) => path);
     const files = paths.filter((path) => path.endsWith('.ts'));
-    const modules = paths
-      .filter((path) => !path.endsWith('.ts'))
+    const rust = paths.filter((path) => !path.endsWith('.ts'));
+    const binaries = rust.flatMap((path) => /^crates\/convoy\/tests\/(\w+)\/$/.exec(path)?.[1] ?? []);
+    const modules = rust
+      .filter((path) => !path.startsWith('crates/'))
       .map((path) => path.replace(/\.rs$|\/$/, '').replaceAll('/', '::'));
-    return { number, what, test: paths.join(', '), modules, files, quick, full, control };
+    return { number, what, test: paths.join(', '), modules, files, binaries, quick, full, control };
   });
 }
 

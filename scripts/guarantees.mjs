@@ -34,7 +34,7 @@ if (rows.length === 0) throw new StepError(`No test of docs/internals/acceptance
 
 await buildPackage();
 await buildEngine('dev');
-const binary = await buildAcceptance();
+const binaries = await buildRust([...new Set(['acceptance', ...rows.flatMap((row) => row.binaries)])]);
 const pooler = await findPgBouncer();
 const chromium = await findChromium();
 const { stdout: commit } = await execute('git', ['rev-parse', '--short', 'HEAD'], { cwd: root });
@@ -86,18 +86,22 @@ async function keep() {
   await writeFile(page, withTable(await readFile(page, 'utf8'), resultsTable(found)));
 }
 
-/** Builds the tests of the engine, and returns their program. */
-async function buildAcceptance() {
-  const args = ['test', '--locked', '--workspace', '--test', 'acceptance', '--profile', PROFILE, '--no-run'];
+/** Builds these tests of the engine, and returns their programs by name. */
+async function buildRust(names) {
+  const tests = names.flatMap((name) => ['--test', name]);
+  const args = ['test', '--locked', '--workspace', ...tests, '--profile', PROFILE, '--no-run'];
   await run(`Building the acceptance suite (${PROFILE})`, 'cargo', args);
   const { stdout } = await execute('cargo', [...args, '--message-format', 'json'], { cwd: root, maxBuffer: 2 ** 28 });
   const messages = stdout
     .split('\n')
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line));
-  const built = messages.find(({ target, executable }) => target?.name === 'acceptance' && executable);
-  if (built === undefined) throw new StepError('cargo names no program of the acceptance suite.');
-  return built.executable;
+  const built = messages.filter(({ executable }) => executable).map(({ target, executable }) => [target.name, executable]);
+  const programs = new Map(built);
+  for (const name of names) {
+    if (!programs.has(name)) throw new StepError(`cargo names no program of the tests ${name}.`);
+  }
+  return programs;
 }
 
 /** Runs the tests of a row; returns what they printed, and which passed. */
@@ -105,9 +109,10 @@ async function runRow(row, env) {
   const { include, skip } = modulesOf(row, all);
   let text = '';
   const outcomes = [];
-  for (const module of include) {
-    const skipped = [...skip, ...(pooler === undefined ? ['pooler'] : [])].flatMap((name) => ['--skip', name]);
-    const ran = await output(binary, [`${module}::`, ...skipped, '--test-threads', '1'], env);
+  const skipped = [...skip, ...(pooler === undefined ? ['pooler'] : [])].flatMap((name) => ['--skip', name]);
+  const ofSuite = include.map((module) => ['acceptance', [`${module}::`]]);
+  for (const [name, filter] of [...ofSuite, ...row.binaries.map((name) => [name, []])]) {
+    const ran = await output(binaries.get(name), [...filter, ...skipped, '--test-threads', '1'], env);
     text += ran;
     outcomes.push(...outcomesOf(ran));
   }

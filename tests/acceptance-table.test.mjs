@@ -14,8 +14,9 @@ const root = new URL('../', import.meta.url);
 const rows = acceptanceRows(await readFile(new URL('docs/internals/acceptance.md', root), 'utf8'));
 
 describe('the list of acceptance tests', () => {
-  test.each(rows)('$number, $what: $test exists', async ({ modules, files }) => {
-    expect(modules.length + files.length).toBeGreaterThan(0);
+  test.each(rows)('$number, $what: $test exists', async ({ modules, files, binaries }) => {
+    expect(modules.length + files.length + binaries.length).toBeGreaterThan(0);
+    for (const binary of binaries) await access(new URL(`crates/convoy/tests/${binary}/main.rs`, root));
     for (const file of files) await access(new URL(file, root));
     const main = await readFile(new URL('crates/convoy/tests/acceptance/main.rs', root), 'utf8');
     for (const module of modules) expect(main).toContain(`mod ${module.split('::')[0]};`);
