@@ -96,7 +96,9 @@ async function buildRust(names) {
     .split('\n')
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line));
-  const built = messages.filter(({ executable }) => executable).map(({ target, executable }) => [target.name, executable]);
+  const built = messages
+    .filter(({ executable }) => executable)
+    .map(({ target, executable }) => [target.name, executable]);
   const programs = new Map(built);
   for (const name of names) {
     if (!programs.has(name)) throw new StepError(`cargo names no program of the tests ${name}.`);
