@@ -2,6 +2,7 @@
 
 #[cfg(feature = "failpoints")]
 mod inspect;
+mod jobs;
 mod load;
 mod migration;
 mod openapi;
@@ -32,16 +33,16 @@ use crate::error::{Code, Failure};
 use crate::events::{EventReader, Events};
 use crate::failpoints::Failpoint;
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
-use crate::health::{Health, Remedy};
+use crate::health::Health;
 use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, SecurityHeaders, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, Retention, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
 use crate::schema::{Schema, SchemaDescription, SchemaError};
-use crate::sql;
 use crate::supervise::{Part, Supervisor};
-use crate::telemetry::{Exporters, Metrics, OtlpError, RemoteSpan, Telemetry, Tracer};
+use crate::telemetry::{Exporters, Metrics, OtlpError, RemoteSpan, Telemetry};
 use crate::write_log::WriteLog;
+use jobs::{check_host, trim_at_intervals};
 pub use migration::{apply_migration, plan_migration};
 use readiness::Readiness;
 pub(crate) use remote::{Caching, RemoteAnswer, RemoteCall, RemoteRead};
@@ -51,14 +52,6 @@ pub use watch::Watch;
 /// How long a closing engine waits for calls in flight. Platforms kill a process ten seconds after
 /// they asked it to end, so one is left for the rest.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
-/// How often expired answers of keyed mutations are removed.
-const TRIM_INTERVAL: Duration = Duration::from_secs(600);
-/// How often the function host is checked.
-const HOST_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// The health condition that is set while functions cannot run.
-const FUNCTIONS: &str = "functions";
-/// How long the host may be unresponsive before the condition is set.
-const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(1);
 
 /// One running engine. [`Engine::close`] ends everything it started.
 pub struct Engine {
@@ -354,12 +347,6 @@ impl Engine {
         self.live.overview_json(function)
     }
 
-    /// Removes what has expired now, instead of at the next interval.
-    #[cfg(feature = "failpoints")]
-    pub async fn trim_now(&self) {
-        trim_expired((&self.postgres, self.tracer()), &self.stop).await;
-    }
-
     /// The tasks that end before the engine has closed.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
@@ -565,52 +552,4 @@ async fn open_schema(postgres: &Postgres, empty: &Schema, config: &Config) -> Re
 fn refuse_outdated(plan: &LayoutReport) -> Result<(), OpenError> {
     let required: Vec<PlannedStep> = plan.pending.iter().filter(|step| step.is_required()).cloned().collect();
     if required.is_empty() { Ok(()) } else { Err(OpenError::Outdated(required)) }
-}
-
-/// Sets a health condition while the function host is unresponsive; after `limit` only a
-/// restart resolves it.
-async fn check_host(program: &ArcSwapOption<Program>, health: &Health, limit: Duration, stop: &CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(HOST_CHECK_INTERVAL) => {}
-        }
-        let unresponsive = program.load_full().and_then(|program| program.host.unresponsive());
-        let lasting = unresponsive.map(|unresponsive| (unresponsive.since.elapsed(), unresponsive.why));
-        match lasting.filter(|(lasts, _)| *lasts >= limit.min(UNRESPONSIVE_AFTER)) {
-            Some((lasts, why)) if lasts >= limit => health.set(FUNCTIONS, Remedy::Restart, why),
-            Some((_, why)) => health.set(FUNCTIONS, Remedy::Wait, why),
-            None => health.clear(FUNCTIONS),
-        }
-    }
-}
-
-/// Removes what has expired, at intervals.
-async fn trim_at_intervals((postgres, tracer): (&Postgres, &Tracer), stop: &CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(TRIM_INTERVAL) => {}
-        }
-        trim_expired((postgres, tracer), stop).await;
-    }
-}
-
-/// Removes the stored responses of keyed mutations after their retention, and the buckets of
-/// rate limits that are full.
-async fn trim_expired((postgres, tracer): (&Postgres, &Tracer), stop: &CancellationToken) {
-    let jobs = [("job responses.trim", sql::idempotency::trim()), ("job rate_limits.trim", sql::rate_limits::trim())];
-    for (job, statement) in jobs {
-        // In batches, until none are left.
-        while !stop.is_cancelled() {
-            match tracer.job(job, postgres.write(&statement)).await {
-                Ok(rows) if rows.is_empty() => break,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(cause = %error, "{job} failed; it is repeated later");
-                    break;
-                }
-            }
-        }
-    }
 }

@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use super::Engine;
+use super::jobs::trim_expired;
 use crate::change::ChangeSink;
 use crate::error::{Code, Failure};
 use crate::op::Op;
 use crate::sql::scan;
 
 impl Engine {
+    /// Removes what has expired now, instead of at the next interval.
+    pub async fn trim_now(&self) {
+        trim_expired((&self.postgres, self.tracer()), &self.stop).await;
+    }
+
     /// The plan, as text, that Postgres makes for a reading operation of the loaded
     /// program. `ops` is a batch in the protocol's JSON with one operation in it.
     pub async fn plan_of(&self, ops: &str) -> Result<String, Failure> {

@@ -96,7 +96,7 @@ impl Lines {
         }
         if let Some(span) = span {
             let flags = if span.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::default() };
-            record.set_trace_context(span.trace(), span.span(), Some(flags));
+            record.set_trace_context(span.trace, span.span, Some(flags));
         }
         record
     }

@@ -7,8 +7,10 @@ mod logs;
 mod metrics;
 mod otlp;
 mod prometheus;
+mod remote_span;
 mod scope;
 mod trace;
+mod value;
 
 use std::sync::Arc;
 
@@ -25,8 +27,8 @@ pub(crate) use metrics::{FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stag
 pub(crate) use otlp::Exporters;
 pub use otlp::OtlpError;
 pub(crate) use prometheus::Prometheus;
+pub use remote_span::RemoteSpan;
 pub(crate) use scope::Scope;
-pub use trace::RemoteSpan;
 pub(crate) use trace::{Span, SpanKind, SpanRef, Tracer};
 
 /// The name of the instrumentation.

@@ -15,12 +15,13 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::{
     Link, SpanContext, SpanId, SpanKind as OtelKind, Status, TraceFlags, TraceId, TraceState as VendorState,
 };
-use opentelemetry::{InstrumentationScope, KeyValue, Value as OtelValue};
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::{SCOPE, TelemetryOptions};
+use super::value::Value;
+use super::{RemoteSpan, SCOPE, TelemetryOptions};
 
 /// Spans of one trace that are kept in memory; later ones are counted.
 const MAX_SPANS: usize = 512;
@@ -84,14 +85,6 @@ struct Position {
     span: SpanId,
 }
 
-/// The identity of a span for other traces, also of other processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemoteSpan {
-    trace: TraceId,
-    span: SpanId,
-    sampled: bool,
-}
-
 /// A span, which ends when it is dropped.
 #[derive(Default)]
 pub(crate) struct Span(Option<(Arc<Trace>, Box<Record>)>);
@@ -111,16 +104,6 @@ pub(crate) struct Record {
     attributes: Vec<(&'static str, Value)>,
     links: Vec<RemoteSpan>,
     error: Option<Cow<'static, str>>,
-}
-
-/// The value of an attribute. Those of most spans are never exported, so they are cheap to
-/// make.
-pub(crate) enum Value {
-    Word(&'static str),
-    Shared(Arc<str>),
-    Text(String),
-    Integer(i64),
-    Flag(bool),
 }
 
 /// The name of a span: a word, and what it is about.
@@ -218,66 +201,6 @@ impl SpanRef {
     /// The same, if there is a span.
     pub(crate) fn recorded(&self) -> Option<SpanRef> {
         self.is_some().then(|| self.clone())
-    }
-}
-
-impl RemoteSpan {
-    /// Parses a `traceparent` of any version.
-    pub(crate) fn parse(text: &str) -> Option<RemoteSpan> {
-        let mut parts = text.trim().splitn(4, '-');
-        let (version, trace, span, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let flags = rest.get(..2)?;
-        let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        let is_whole = rest.len() == 2 || (version != "00" && rest.as_bytes().get(2) == Some(&b'-'));
-        if [version, trace, span, flags].map(str::len) != [2, 32, 16, 2] || version == "ff" || !is_whole {
-            return None;
-        }
-        if ![version, trace, span, flags].into_iter().all(is_hex) {
-            return None;
-        }
-        let (trace, span) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?);
-        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-        (trace != TraceId::INVALID && span != SpanId::INVALID).then_some(RemoteSpan { trace, span, sampled })
-    }
-
-    /// Whether its trace is exported in any case.
-    pub(crate) fn is_sampled(self) -> bool {
-        self.sampled
-    }
-
-    /// As a `traceparent`.
-    pub fn to_traceparent(self) -> String {
-        let mut text = String::with_capacity(55);
-        text.push_str("00-");
-        push_hex(&mut text, &self.trace.to_bytes());
-        text.push('-');
-        push_hex(&mut text, &self.span.to_bytes());
-        text.push_str(if self.sampled { "-01" } else { "-00" });
-        text
-    }
-
-    /// Its trace.
-    pub(super) fn trace(self) -> TraceId {
-        self.trace
-    }
-
-    /// Its own id.
-    pub(super) fn span(self) -> SpanId {
-        self.span
-    }
-
-    fn context(self) -> SpanContext {
-        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-        SpanContext::new(self.trace, self.span, flags, false, VendorState::NONE)
-    }
-}
-
-/// Several times faster than formatting, and each answer has a `traceresponse`.
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 
@@ -447,48 +370,6 @@ impl Record {
     }
 }
 
-impl From<Value> for OtelValue {
-    fn from(value: Value) -> OtelValue {
-        match value {
-            Value::Word(word) => word.into(),
-            Value::Shared(text) => OtelValue::String(text.into()),
-            Value::Text(text) => text.into(),
-            Value::Integer(number) => number.into(),
-            Value::Flag(flag) => flag.into(),
-        }
-    }
-}
-
-impl From<&'static str> for Value {
-    fn from(word: &'static str) -> Value {
-        Value::Word(word)
-    }
-}
-
-impl From<Arc<str>> for Value {
-    fn from(text: Arc<str>) -> Value {
-        Value::Shared(text)
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Value {
-        Value::Text(text)
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Value {
-        Value::Integer(number)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(flag: bool) -> Value {
-        Value::Flag(flag)
-    }
-}
-
 impl From<SpanKind> for OtelKind {
     fn from(kind: SpanKind) -> OtelKind {
         match kind {
@@ -569,27 +450,6 @@ mod tests {
             let is_theirs = spans[0].span_context.trace_id().to_string() == "0af7651916cd43dd8448eb211c80319c";
             let is_child = spans[0].parent_span_id.to_string() == "b7ad6b7169203331";
             assert_eq!((is_theirs, is_child, spans[0].links.links.len()), (trusted, trusted, usize::from(!trusted)));
-        }
-    }
-
-    #[test]
-    fn only_valid_traceparents_are_read_and_written_back() {
-        let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(RemoteSpan::parse(valid).expect("valid").to_traceparent(), valid);
-        assert!(RemoteSpan::parse("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-later").is_some());
-        for invalid in [
-            "",
-            "00",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333é-01",
-            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ] {
-            assert_eq!(RemoteSpan::parse(invalid), None, "{invalid}");
         }
     }
 
