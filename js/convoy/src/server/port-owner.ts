@@ -1,6 +1,7 @@
 /** The error message about a port that cannot be used, which names the program that listens on it. */
 import { execFile } from 'node:child_process';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import path from 'node:path';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 
 /** The message about a port that another program uses. `choice` is how to choose another one. */
@@ -32,10 +33,16 @@ async function fromProc(port: number): Promise<{ pid: number; program: string } 
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     for (const descriptor of await namesIn(`/proc/${pid}/fd`)) {
       if (!sockets.has(await targetOf(`/proc/${pid}/fd/${descriptor}`))) continue;
-      return { pid: Number(pid), program: (await textOf(`/proc/${pid}/comm`)).trim() || 'unknown' };
+      return { pid: Number(pid), program: await programOf(pid) };
     }
   }
   return null;
+}
+
+/** The name of the file that a process runs. Its `comm` is that of its first thread: `MainThread` for Node 24. */
+async function programOf(pid: string): Promise<string> {
+  const file = (await targetOf(`/proc/${pid}/exe`)).replace(/ \(deleted\)$/, '');
+  return path.basename(file) || (await textOf(`/proc/${pid}/comm`)).trim() || 'unknown';
 }
 
 /** Inodes of sockets that listen on the port, from the text of /proc/net/tcp. */
