@@ -39,7 +39,7 @@ export const large = query({
     ctx.log.info('"'.repeat(1 << 20), { text: '💥'.repeat(1 << 20), list: Array(100_000).fill('"') });
   },
 });
-export const structured = query({ handler: () => console.log('{"mine":1}\\n{"mine":2}') });
+export const structured = query({ handler: () => console.log('{"mine":1}\\n{"mine":2}\\n') });
 export const fail = mutation({
   handler: () => {
     throw new Error('over\\nlines');

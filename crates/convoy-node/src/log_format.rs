@@ -81,11 +81,11 @@ pub fn printed<'a>(text: &'a str, level: &str, function: Option<&str>) -> Cow<'a
     if !is_json() {
         return Cow::Borrowed(text);
     }
-    let ended = text.strip_suffix('\n').unwrap_or(text);
+    let ended = text.trim_end_matches(['\r', '\n']);
     if ended.trim().is_empty() {
         return Cow::Borrowed("");
     }
-    if ended.lines().all(is_object) {
+    if ended.split('\n').all(is_object) {
         return Cow::Owned(format!("{ended}\n"));
     }
     let message = Cow::Borrowed(ended);
