@@ -5,7 +5,6 @@
 //! repetition of a live query, nor a call by another function takes a token.
 
 mod buckets;
-mod shared;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,9 +18,7 @@ use serde::{Deserialize, Deserializer};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Code, Failure};
-use crate::postgres::{DbError, Postgres};
 use buckets::Buckets;
-use shared::SharedBuckets;
 
 /// How many repeated attempts of one keyed call are free. A client sends a call again if it got
 /// no response; each attempt may run the function, so their number is limited.
@@ -86,7 +83,7 @@ impl Caller {
 
 impl Policy {
     /// The time that refills one token; rounded up, so that there is never one too many.
-    fn interval_nanos(&self) -> u64 {
+    pub(crate) fn interval_nanos(&self) -> u64 {
         // Between 10,000 and 8.64e13, see `refill`.
         (1e9 / self.refill_per_second).ceil() as u64
     }
@@ -105,26 +102,6 @@ fn refill<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     is_valid.then_some(refill).ok_or_else(|| serde::de::Error::custom(reason))
 }
 
-/// Why a call is not made.
-pub(crate) enum Refusal {
-    /// There is no token.
-    Limited(Failure),
-    /// Whether there is a token is unknown.
-    Unknown(DbError),
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Refusal {
-        Refusal::Limited(failure)
-    }
-}
-
-impl From<DbError> for Refusal {
-    fn from(error: DbError) -> Refusal {
-        Refusal::Unknown(error)
-    }
-}
-
 /// A call that is repeated under its idempotency key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyedCall<'a> {
@@ -138,7 +115,6 @@ pub(crate) struct KeyedCall<'a> {
 pub(crate) struct RateLimiter {
     started: Instant,
     functions: Mutex<HashMap<Arc<str>, FunctionBuckets>>,
-    shared: SharedBuckets,
     /// Keyed calls that have taken a token, and how many more attempts of each are free.
     charged: Mutex<LruCache<u128, u8>>,
 }
@@ -153,56 +129,44 @@ impl Default for RateLimiter {
         RateLimiter {
             started: Instant::now(),
             functions: Mutex::default(),
-            shared: SharedBuckets::default(),
             charged: Mutex::new(LruCache::new(MAX_REMEMBERED)),
         }
     }
 }
 
 impl RateLimiter {
-    /// Charges one call. `keyed`: attempts of it with the same key and arguments are the same
-    /// call. Buckets that all processes share are in `postgres`.
-    pub(crate) async fn charge(
-        &self,
-        postgres: &Postgres,
-        limit: (&Arc<str>, &Policy),
-        caller: &Caller,
-        keyed: Option<KeyedCall<'_>>,
-    ) -> Result<(), Refusal> {
-        let (function, policy) = limit;
-        if !policy.shared {
-            return self.charge_here(limit, caller, keyed, Instant::now()).map_err(Refusal::Limited);
-        }
-        let attempt = keyed.map(|call| attempt_hash(function, caller, call));
-        if attempt.is_some_and(|attempt| self.is_free_repeat(attempt)) {
-            return Ok(());
-        }
-        self.shared.take(postgres, limit, caller).await?.map_err(|wait| limited(function, wait))?;
-        self.remember(attempt);
-        Ok(())
-    }
-
-    /// Charges one call to a bucket of this process.
-    fn charge_here(
+    /// Charges one call to a bucket of this process. `keyed`: attempts of it with the same key and
+    /// arguments are the same call.
+    pub(crate) fn charge(
         &self,
         (function, policy): (&Arc<str>, &Policy),
         caller: &Caller,
         keyed: Option<KeyedCall<'_>>,
         now: Instant,
     ) -> Result<(), Failure> {
-        let attempt = keyed.map(|call| attempt_hash(function, caller, call));
-        if attempt.is_some_and(|attempt| self.is_free_repeat(attempt)) {
+        let attempt = Attempt::of(function, caller, keyed);
+        if self.is_free_repeat(attempt) {
             return Ok(());
         }
         let now = u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX);
         let buckets = self.buckets(function, policy);
         let taken = buckets.lock().take(caller, now);
         taken.map_err(|wait| limited(function, Duration::from_nanos(wait)))?;
-        self.remember(attempt);
+        self.charged(attempt);
         Ok(())
     }
 
-    fn remember(&self, attempt: Option<u128>) {
+    /// Whether this is another attempt of a call that has taken its token, and is free.
+    pub(crate) fn is_free_repeat(&self, Attempt(attempt): Attempt) -> bool {
+        let Some(attempt) = attempt else { return false };
+        let mut charged = self.charged.lock();
+        let Some(left) = charged.get_mut(&attempt).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        true
+    }
+
+    /// Remembers that this attempt has taken a token.
+    pub(crate) fn charged(&self, Attempt(attempt): Attempt) {
         if let Some(attempt) = attempt {
             self.charged.lock().put(attempt, FREE_REPEATS);
         }
@@ -211,13 +175,6 @@ impl RateLimiter {
     /// Forgets the buckets of functions that the loaded code does not have.
     pub(crate) fn retain(&self, has_function: impl Fn(&str) -> bool) {
         self.functions.lock().retain(|name, _| has_function(name));
-    }
-
-    fn is_free_repeat(&self, attempt: u128) -> bool {
-        let mut charged = self.charged.lock();
-        let Some(left) = charged.get_mut(&attempt).filter(|left| **left > 0) else { return false };
-        *left -= 1;
-        true
     }
 
     /// The buckets of a function; new ones if its policy has changed.
@@ -233,14 +190,21 @@ impl RateLimiter {
     }
 }
 
-/// Identifies a keyed call of one caller. Other arguments are another call: else a client could
-/// try out passwords under one key.
-fn attempt_hash(function: &str, caller: &Caller, KeyedCall { key, input }: KeyedCall<'_>) -> u128 {
-    xxh3_128(format!("{function}\n{caller:?}\n{key}\n{input}").as_bytes())
+/// One attempt of a call; `None` without a key. Other arguments under a key are another call: else
+/// a client could try out passwords under one key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt(Option<u128>);
+
+impl Attempt {
+    /// An attempt of this caller.
+    pub(crate) fn of(function: &str, caller: &Caller, keyed: Option<KeyedCall<'_>>) -> Attempt {
+        let hash = |KeyedCall { key, input }| xxh3_128(format!("{function}\n{caller:?}\n{key}\n{input}").as_bytes());
+        Attempt(keyed.map(hash))
+    }
 }
 
 /// The failure of a call for which there is no token for this long.
-fn limited(function: &str, wait: Duration) -> Failure {
+pub(crate) fn limited(function: &str, wait: Duration) -> Failure {
     // Rounded up, because there is none before.
     let ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     let message = format!("Too many calls of `{function}`; try again in {} s.", ms.div_ceil(1_000));
@@ -274,7 +238,7 @@ mod tests {
     fn a_refused_call_is_told_when_there_is_a_token() {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("notes.add"), policy(2));
         let now = limiter.started;
-        let charge = |at: Instant, caller: &str| limiter.charge_here((&name, &policy), &self::at(caller), None, at);
+        let charge = |at: Instant, caller: &str| limiter.charge((&name, &policy), &self::at(caller), None, at);
         assert!(charge(now, "192.0.2.1").is_ok() && charge(now, "192.0.2.1").is_ok());
         let refused = charge(now, "192.0.2.1").expect_err("no token is left");
         assert_eq!(refused.code, Code::RateLimited);
@@ -290,7 +254,7 @@ mod tests {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("notes.add"), policy(1));
         let now = limiter.started;
         let charge = |key, input| {
-            limiter.charge_here((&name, &policy), &at("192.0.2.1"), Some(KeyedCall { key, input }), now).is_ok()
+            limiter.charge((&name, &policy), &at("192.0.2.1"), Some(KeyedCall { key, input }), now).is_ok()
         };
         assert!(charge("k1", "{}"));
         for _ in 0..FREE_REPEATS {
@@ -305,7 +269,7 @@ mod tests {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("session.signIn"), policy(1));
         let charge = |input| {
             let keyed = Some(KeyedCall { key: "k", input });
-            limiter.charge_here((&name, &policy), &at("192.0.2.1"), keyed, limiter.started).is_ok()
+            limiter.charge((&name, &policy), &at("192.0.2.1"), keyed, limiter.started).is_ok()
         };
         assert!(charge(r#"{"password":"a"}"#) && !charge(r#"{"password":"b"}"#));
     }
@@ -313,8 +277,7 @@ mod tests {
     #[test]
     fn buckets_outlive_a_reload_of_the_code_unless_the_policy_changes() {
         let (limiter, name) = (RateLimiter::default(), Arc::from("notes.add"));
-        let charge =
-            |tokens| limiter.charge_here((&name, &policy(tokens)), &at("192.0.2.1"), None, limiter.started).is_ok();
+        let charge = |tokens| limiter.charge((&name, &policy(tokens)), &at("192.0.2.1"), None, limiter.started).is_ok();
         assert!(charge(1) && !charge(1));
         limiter.retain(|name| name == "notes.add");
         assert!(!charge(1));

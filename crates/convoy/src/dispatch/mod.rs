@@ -13,6 +13,7 @@ mod mutation;
 mod names;
 mod program;
 mod query;
+mod rate_limits;
 mod route_exchange;
 mod route_slots;
 mod scope;
@@ -49,6 +50,7 @@ use call_limits::CallLimits;
 use commit::Committer;
 use commit::idempotency::KeyLocks;
 use contention::ContentionTracker;
+use rate_limits::SharedBuckets;
 use route_slots::RouteSlots;
 use strategy::insert_batching::InsertQueues;
 use strategy::serial_queue::SerialQueues;
@@ -59,7 +61,7 @@ use crate::error::{Code, Failure};
 use crate::events::{Event, EventKind, Events, LastRun};
 use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
-use crate::rate_limit::{self, KeyedCall, Policy, RateLimiter, Refusal};
+use crate::rate_limit::RateLimiter;
 use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
 use crate::telemetry::Metrics;
@@ -203,6 +205,7 @@ struct Inner {
     serial: SerialQueues,
     keys: KeyLocks,
     rate_limiter: RateLimiter,
+    shared_buckets: SharedBuckets,
     /// Owns the tasks of mutations and of their queues, which outlive a disconnected caller.
     mutations: TaskTracker,
 }
@@ -241,6 +244,7 @@ impl Dispatcher {
                 serial: SerialQueues::default(),
                 keys: KeyLocks::default(),
                 rate_limiter: RateLimiter::default(),
+                shared_buckets: SharedBuckets::default(),
                 mutations: TaskTracker::new(),
             }),
         }
@@ -317,25 +321,6 @@ impl Dispatcher {
             last_run: self.events().last_run(),
         };
         Ok((client, self.start(program.clone(), call)))
-    }
-
-    /// Charges one call of a function with a rate limit.
-    pub(crate) async fn charge(
-        &self,
-        limit: (&Arc<str>, &Policy),
-        caller: &rate_limit::Caller,
-        keyed: Option<KeyedCall<'_>>,
-    ) -> Result<(), Failure> {
-        let charged = self.inner.rate_limiter.charge(&self.inner.postgres, limit, caller, keyed).await;
-        charged.map_err(|refusal| match refusal {
-            Refusal::Limited(failure) => failure,
-            Refusal::Unknown(error) => {
-                if error.object_missing() {
-                    self.inner.check_schema.notify_one();
-                }
-                error.to_failure(limit.0)
-            }
-        })
     }
 
     /// Limits how often a caller may call a function.

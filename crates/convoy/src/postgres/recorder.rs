@@ -1,10 +1,11 @@
 //! Records the statements of a session.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::DbError;
-use crate::telemetry::{Metrics, Scope, Span, SpanKind, Statement};
+use crate::telemetry::{ErrorKind, Metrics, Scope, Span, SpanKind, Statement};
 
 /// Records statements; by default it records none. Cheap to clone.
 #[derive(Clone, Default)]
@@ -56,5 +57,11 @@ impl Recorder {
         span.set("db.namespace", self.namespace.clone());
         span.set("db.operation.name", operation);
         span
+    }
+}
+
+impl ErrorKind for DbError {
+    fn kind(&self) -> Cow<'static, str> {
+        DbError::kind(self)
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use otlp::Exporters;
 pub use otlp::OtlpError;
 pub(crate) use prometheus::Prometheus;
 pub use remote_span::RemoteSpan;
-pub(crate) use scope::Scope;
+pub(crate) use scope::{ErrorKind, Scope};
 pub(crate) use trace::{Span, SpanKind, SpanRef, Tracer};
 
 /// The name of the instrumentation.

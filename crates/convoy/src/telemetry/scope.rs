@@ -1,9 +1,10 @@
 //! What the current task works on: a call or a job, and a span.
 
+use std::borrow::Cow;
+
 use tokio::task::futures::TaskLocalFuture;
 
 use super::{CallRecord, Span, SpanKind, SpanRef, Tracer};
-use crate::postgres::DbError;
 
 tokio::task_local! {
     static CURRENT: Scope;
@@ -44,13 +45,19 @@ impl Scope {
     }
 }
 
+/// An error that a span can name.
+pub(crate) trait ErrorKind {
+    /// A code or a word, never a message.
+    fn kind(&self) -> Cow<'static, str>;
+}
+
 impl Tracer {
     /// Runs a job of the engine, which begins a trace; `name` is such as `job log.trim`.
-    pub(crate) async fn job<T>(
+    pub(crate) async fn job<T, E: ErrorKind>(
         &self,
         name: &'static str,
-        work: impl Future<Output = Result<T, DbError>>,
-    ) -> Result<T, DbError> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let mut span = self.caused(SpanKind::Internal, name, None);
         let result = Scope::default().within(&span).run(work).await;
         if let Err(error) = &result {

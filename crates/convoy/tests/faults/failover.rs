@@ -18,6 +18,8 @@ const BEFORE: u64 = 6;
 const DURING: u64 = 12;
 const AFTER: u64 = 4;
 const TOTAL: u64 = BEFORE + DURING + AFTER;
+/// How often a control is made until the mistake is detected.
+const ATTEMPTS: usize = 5;
 
 /// A primary with its standby; `None` if the programs are missing, with the reason on standard error.
 async fn primary_and_standby() -> Option<(Cluster, Cluster)> {
@@ -88,31 +90,35 @@ async fn finish(
     watchers: &mut [(&App, Watcher); 2],
     mut acknowledged: BTreeSet<u64>,
 ) {
-    let found = after(nodes, psql, watchers, &mut acknowledged).await;
-    assert_eq!(found, Damage::default());
+    write_after(nodes, psql, &mut acknowledged).await;
+    until_read(psql, watchers).await;
+    assert_eq!(damage(psql, watchers, &acknowledged, 0..TOTAL).await, Damage::default());
     for node in nodes {
         node.engine.close().await;
     }
 }
 
-async fn after(
-    nodes: &[App; 2],
-    psql: &mut convoy_testkit::Psql,
-    watchers: &mut [(&App, Watcher); 2],
-    acknowledged: &mut BTreeSet<u64>,
-) -> Damage {
+async fn write_after(nodes: &[App; 2], psql: &mut convoy_testkit::Psql, acknowledged: &mut BTreeSet<u64>) {
     for number in BEFORE + DURING..TOTAL - 1 {
         write_when_available(&nodes[number as usize % 2].client(), number, Way::ALL[number as usize % 3]).await;
         acknowledged.insert(number);
     }
     psql.run(&format!("insert into notes (data) values ('{{\"number\": {}}}')", TOTAL - 1)).await;
     acknowledged.insert(TOTAL - 1);
-    damage(psql, watchers, acknowledged, 0..TOTAL).await
+}
+
+/// Waits until the nodes have read the log up to the last row, of which no other way tells them.
+async fn until_read(psql: &mut convoy_testkit::Psql, watchers: &mut [(&App, Watcher); 2]) {
+    let stored = crate::pairs::Stored::read(psql).await;
+    for (_, watcher) in watchers {
+        watcher.until_shows(TOTAL - 1, &stored).await;
+    }
 }
 
 /// The standby has not received the last transactions: what they did is gone, and their ids are
 /// used again. Live queries go back to what is stored.
 async fn lose_the_newest(failpoints: Value) -> Option<Damage> {
+    let is_control = failpoints != json!([]);
     let (mut primary, mut standby) = primary_and_standby().await?;
     let (proxy, url) = Proxy::before(&primary.url(DATABASE)).await;
     let options = json!({ "failpoints": failpoints });
@@ -141,7 +147,13 @@ async fn lose_the_newest(failpoints: Value) -> Option<Damage> {
     standby.promote().await;
     proxy.point_to(&standby.url(DATABASE));
     let mut psql = standby.psql(DATABASE).await;
-    let found = after(&nodes, &mut psql, &mut watchers, &mut (0..BEFORE).collect()).await;
+    let mut acknowledged = (0..BEFORE).collect();
+    write_after(&nodes, &mut psql, &mut acknowledged).await;
+    // With the mistake, the nodes may never read the last row.
+    if !is_control {
+        until_read(&mut psql, &mut watchers).await;
+    }
+    let found = damage(&mut psql, &mut watchers, &acknowledged, 0..TOTAL).await;
     for node in &nodes {
         node.engine.close().await;
     }
@@ -156,8 +168,14 @@ async fn live_queries_converge_when_a_standby_that_lags_takes_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_a_position_of_the_lost_primary_is_detected() {
-    let Some(found) = lose_the_newest(json!(["ignoreEpoch"])).await else { return };
-    assert!(!found.stale.is_empty(), "the failpoint was not detected: {found:?}");
+    // Where a node runs its queries again for another reason, the mistake does no damage.
+    for _ in 0..ATTEMPTS {
+        let Some(found) = lose_the_newest(json!(["ignoreEpoch"])).await else { return };
+        if !found.stale.is_empty() {
+            return;
+        }
+    }
+    panic!("the failpoint was not detected");
 }
 
 #[tokio::test(flavor = "multi_thread")]

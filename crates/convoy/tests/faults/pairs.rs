@@ -95,7 +95,7 @@ pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
 /// Adds the limits of these tests.
 pub(crate) fn with_limits(mut options: Value) -> Value {
     options["poolSize"] = json!(POOL_SIZE);
-    options["limits"]["heartbeatMs"] = json!(100);
+    options["limits"]["heartbeatMs"] = json!(1_000);
     options["limits"]["untrackedPollMs"] = json!(50);
     // Postgres ends an idle transaction after the limit, which would hide it.
     options["limits"]["mutationMs"] = json!(300_000);
@@ -171,6 +171,19 @@ impl Watcher {
             }
         }
         stale
+    }
+
+    /// Waits until the query of this number shows what is stored.
+    pub(crate) async fn until_shows(&mut self, number: u64, stored: &Stored) {
+        let wanted = stored.counts(number);
+        convoy_testkit::within(async {
+            while !self.shows(number, &wanted).await {
+                if self.has_ended() {
+                    self.session = self.client.live(queries(&self.numbers)).await.read_continuously();
+                }
+            }
+        })
+        .await;
     }
 
     async fn shows(&self, number: u64, wanted: &Value) -> bool {

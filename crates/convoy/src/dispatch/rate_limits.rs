@@ -1,4 +1,4 @@
-//! Buckets that all processes share, in Postgres.
+//! Charges calls to the buckets of rate limits, of which all processes share some in Postgres.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Caller, Policy};
+use super::Dispatcher;
+use crate::error::Failure;
 use crate::postgres::{DbError, Postgres};
+use crate::rate_limit::{Attempt, Caller, KeyedCall, Policy, limited};
 use crate::sql;
 
 /// How many refused callers are remembered, so that their further calls need no statement.
@@ -60,6 +62,36 @@ impl SharedBuckets {
             refused.pop(&bucket);
         }
         wait
+    }
+}
+
+impl Dispatcher {
+    /// Charges one call of a function with a rate limit. `keyed`: attempts of it with the same key
+    /// and arguments are the same call.
+    pub(crate) async fn charge(
+        &self,
+        limit: (&Arc<str>, &Policy),
+        caller: &Caller,
+        keyed: Option<KeyedCall<'_>>,
+    ) -> Result<(), Failure> {
+        let (limiter, (function, policy)) = (self.rate_limiter(), limit);
+        if !policy.shared {
+            return limiter.charge(limit, caller, keyed, Instant::now());
+        }
+        let attempt = Attempt::of(function, caller, keyed);
+        if limiter.is_free_repeat(attempt) {
+            return Ok(());
+        }
+        let taken = self.inner.shared_buckets.take(&self.inner.postgres, limit, caller).await;
+        let taken = taken.map_err(|error| {
+            if error.object_missing() {
+                self.inner.check_schema.notify_one();
+            }
+            error.to_failure(function)
+        })?;
+        taken.map_err(|wait| limited(function, wait))?;
+        limiter.charged(attempt);
+        Ok(())
     }
 }
 
