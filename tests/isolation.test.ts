@@ -92,9 +92,17 @@ test('each subscriber receives exactly the rows that its person may see', { time
   });
 });
 
+/** Whether a mistake is detected; by chance, the callers of one run may do no harm. */
+async function isDetected(mistake: Partial<Parameters<typeof run>[0]>): Promise<boolean> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const { leaked } = await run({ streams: 40, mutations: 200, ...mistake });
+    if (leaked.length > 0) return true;
+  }
+  return false;
+}
+
 test.each(['shareRegardless', 'shareByFirstRun'])('control: failpoint %s is detected', async (failpoint) => {
-  const { leaked } = await run({ streams: 40, mutations: 200, failpoints: [failpoint] });
-  expect(leaked.length).toBeGreaterThan(0);
+  expect(await isDetected({ failpoints: [failpoint] })).toBe(true);
 });
 
 describe('with access rules in place of the checks in functions', () => {
@@ -104,13 +112,11 @@ describe('with access rules in place of the checks in functions', () => {
   });
 
   test.each(['shareRegardless', 'shareByFirstRun'])('control: failpoint %s is detected', async (failpoint) => {
-    const { leaked } = await run({ streams: 40, mutations: 200, failpoints: [failpoint], program: RULED });
-    expect(leaked.length).toBeGreaterThan(0);
+    expect(await isDetected({ failpoints: [failpoint], program: RULED })).toBe(true);
   });
 
   test('control: a rule that allows all is detected', async () => {
     const program = { ...RULED, schema: ruledSchema({ weakened: true }) };
-    const { leaked } = await run({ streams: 40, mutations: 200, program, leaks: true });
-    expect(leaked.length).toBeGreaterThan(0);
+    expect(await isDetected({ program, leaks: true })).toBe(true);
   });
 });

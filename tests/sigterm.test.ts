@@ -20,7 +20,7 @@ const GROUPS = 10;
 /** The latest time after the signal at which a call in flight goes on, in milliseconds. */
 const LATEST = LONG ? 5_000 : 500;
 /** With the quick limit the mutation that never settles times out; otherwise the server gives it up. */
-const LIMITS = LONG ? {} : { mutationMs: 3_000 };
+const LIMITS = LONG ? {} : { mutationMs: 7_000 };
 const EXIT_LIMIT = 10_000;
 const TIMEOUT = LONG ? 300_000 : 60_000;
 

@@ -310,6 +310,7 @@ impl NativeEngine {
     /// The span of a call that runs, as a `traceparent`, if it has one.
     #[napi(catch_unwind)]
     pub fn traceparent(&self, call: i64) -> Option<String> {
+        panic_point::reach(At::Call);
         self.calls.traceparent(call)
     }
 
