@@ -11,12 +11,15 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::Dispatcher;
 use crate::error::Failure;
-use crate::postgres::{DbError, Postgres};
+use crate::postgres::{DbError, Postgres, Row};
 use crate::rate_limit::{Attempt, Caller, KeyedCall, Policy, limited};
-use crate::sql;
+use crate::sql::{self, Statement};
 
 /// How many refused callers are remembered, so that their further calls need no statement.
 const MAX_REFUSED: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not zero");
+
+/// How often a call tries again to take a token while others take theirs.
+const MAX_TURNS: u32 = 1_000;
 
 /// The callers that have no token, as far as this process knows.
 pub(super) struct SharedBuckets {
@@ -44,7 +47,7 @@ impl SharedBuckets {
         }
         let interval = Duration::from_nanos(policy.interval_nanos()).max(Duration::from_micros(1));
         let statement = sql::rate_limits::take(bucket, interval, interval.saturating_mul(policy.tokens));
-        let rows = postgres.write(&statement).await?;
+        let rows = take_in_turn(postgres, &statement).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no answer about a rate limit".into()))?;
         if row.bool(0)? {
             return Ok(Ok(()));
@@ -92,6 +95,18 @@ impl Dispatcher {
         taken.map_err(|wait| limited(function, wait))?;
         limiter.charged(attempt);
         Ok(())
+    }
+}
+
+/// Writers' sessions are SERIALIZABLE, so of two takers at once one is refused by Postgres, and
+/// takes its turn again: the other has taken a token, or there is none.
+async fn take_in_turn(postgres: &Postgres, statement: &Statement) -> Result<Vec<Row>, DbError> {
+    let mut turns = 0;
+    loop {
+        match postgres.write(statement).await {
+            Err(DbError::Retry(_)) if turns < MAX_TURNS => turns += 1,
+            result => return result,
+        }
     }
 }
 
