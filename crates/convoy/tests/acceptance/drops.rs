@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::chat::{bodies, serve};
 use crate::listener_storm::lists;
-use crate::scale::{is_long, report, scale, seeded, with_seeds};
+use crate::scale::{assert_detected, is_long, report, scale, with_seeds};
 
 /// The share of connections that is lost at once.
 const LOST: f64 = 0.05;
@@ -30,13 +30,11 @@ async fn every_client_ends_with_the_last_state_however_often_it_was_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn control_trusting_the_hash_of_an_old_result_is_detected() {
     // The mistake shows where a client is away during the last write to its list.
-    let (clients, mut random) = (60, seeded());
-    for _ in 0..5 {
-        if current_after_drops(clients, &mut random, json!(["trustHashes"])).await < clients {
-            return;
-        }
-    }
-    panic!("the failpoint was not detected");
+    let clients = 60;
+    assert_detected(async |mut random| {
+        current_after_drops(clients, &mut random, json!(["trustHashes"])).await < clients
+    })
+    .await;
 }
 
 /// Cuts connections off, one share after another: each second for a minute in a long run. Each

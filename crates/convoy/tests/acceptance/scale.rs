@@ -24,6 +24,16 @@ pub(crate) fn seeded() -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
+/// Makes a control until the mistake is detected: by chance, a random run may not meet it.
+pub(crate) async fn assert_detected(control: impl AsyncFn(StdRng) -> bool) {
+    for _ in 0..5 {
+        if control(seeded()).await {
+            return;
+        }
+    }
+    panic!("the failpoint was not detected");
+}
+
 /// Runs a test with the seeds that have failed before, and with a new one.
 pub(crate) async fn with_seeds<T: Future<Output = ()>>(name: &str, test: impl Fn(StdRng) -> T) {
     seeds::with_seeds(name, |seed, random| {

@@ -17,7 +17,7 @@ use self::random_query::{Expected, RandomQuery};
 use self::shape::Table;
 use crate::barrier::Barrier;
 use crate::chat;
-use crate::scale::{report, scale, seeded, split, with_seeds};
+use crate::scale::{assert_detected, report, scale, split, with_seeds};
 
 /// The ids of plain streams, of sessions, and of the queries of a session.
 const WATCHES: usize = 20;
@@ -35,20 +35,17 @@ async fn every_live_query_matches_fresh_sql() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_matching_only_new_keys_is_detected() {
-    assert!(compare(1, 60, &mut seeded(), json!(["newKeysOnly"])).await.is_some(), "the failpoint was not detected");
+    assert_detected(async |mut random| compare(1, 60, &mut random, json!(["newKeysOnly"])).await.is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_cutting_a_range_too_early_is_detected() {
-    assert!(compare(1, 60, &mut seeded(), json!(["cutTooEarly"])).await.is_some(), "the failpoint was not detected");
+    assert_detected(async |mut random| compare(1, 60, &mut random, json!(["cutTooEarly"])).await.is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_naming_another_change_as_the_cause_is_detected() {
-    assert!(
-        compare(1, 60, &mut seeded(), json!(["misattributeRuns"])).await.is_some(),
-        "the failpoint was not detected"
-    );
+    assert_detected(async |mut random| compare(1, 60, &mut random, json!(["misattributeRuns"])).await.is_some()).await;
 }
 
 /// Starts the server several times, each with batches of writes and a barrier after each
