@@ -42,7 +42,7 @@ export function modulesOf({ modules }, rows) {
 /** The outcomes that a Rust test program prints. @returns {Outcome[]} */
 export function outcomesOf(text) {
   // What a test prints to standard error may come between its name and its outcome.
-  const names = [...text.matchAll(/^test (\S+) \.\.\./gm)].map(([, name]) => name);
+  const names = [...text.matchAll(/^test (\S+) \.\.\.(?! ignored)/gm)].map(([, name]) => name);
   const failed = new Set([...text.matchAll(/^ {4}(\S+::\S+)$/gm)].map(([, name]) => name));
   const ended = /^test result: /m.test(text);
   return names.map((name) => ({ name, passed: ended && !failed.has(name) }));

@@ -43,7 +43,8 @@ describe('the list of acceptance tests', () => {
 });
 
 const printed = `
-running 2 tests
+running 3 tests
+test storm::serves ... ignored, for another test
 test storm::control_is_detected ... storm::control_is_detected: seed 7
 ok
 test storm::every_reader_converges ... storm::every_reader_converges: seed 18

@@ -5,13 +5,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
+import { freePort } from './free-port.js';
 
 const root = join(import.meta.dirname, '..');
 const chat = join(root, 'examples', 'chat');
@@ -20,15 +20,6 @@ const processes: ChildProcess[] = [];
 const contexts: BrowserContext[] = [];
 const folders: string[] = [];
 let address = '';
-
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return String(port);
-}
 
 /** Starts a program; resolves with its output once that matches `ready`. */
 async function start(command: string, args: string[], env: Record<string, string>, ready: RegExp): Promise<string> {
@@ -84,7 +75,7 @@ async function sendMessage(page: Page, text: string): Promise<void> {
 const shows = (page: Page, text: string) => page.getByTestId('message').filter({ hasText: text }).waitFor();
 
 beforeAll(async () => {
-  const port = await freePort();
+  const port = String(await freePort());
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
   const flags = ['--host', '127.0.0.1', '--port', port, '--strictPort'];
   await start(process.execPath, [vite, ...flags], { DATABASE_URL: databaseUrl }, new RegExp(`:${port}`));

@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,6 +10,7 @@ import { createConvoy } from '@avvos/convoy/node';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { findPrometheus } from '../scripts/prometheus.mjs';
 import { freshDatabaseUrl } from './app.js';
+import { freePort } from './free-port.js';
 
 const file = new URL('../deploy/grafana/convoy.json', import.meta.url);
 const { panels } = JSON.parse(await readFile(file, 'utf8'));
@@ -111,15 +111,6 @@ async function lastScrape(url) {
   if (answer?.ok !== true) return '';
   const { data } = await answer.json();
   return data.activeTargets[0]?.lastScrape ?? '';
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Calls of each kind and outcome, conflicts, lost workers and live queries, until it is stopped. */

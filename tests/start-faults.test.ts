@@ -2,10 +2,9 @@
  * The output where a server cannot start: what happened, why, and the command that mends it, for each class of
  * fault and each way to start.
  */
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { freePort } from './free-port.js';
 import { startOldPostgres } from './start-faults/old-postgres.js';
 import { findPgBouncer, PgBouncer } from './start-faults/pgbouncer.js';
 import { FaultyPostgres } from './start-faults/postgres.js';
@@ -34,11 +33,7 @@ async function expectPrinted(name: string, databaseUrl: string, attempt: Attempt
 
 describe('the network', () => {
   test('refuses the connection', async () => {
-    const free = createServer().listen(0, '127.0.0.1');
-    await once(free, 'listening');
-    const { port } = free.address() as AddressInfo;
-    free.close();
-    await once(free, 'close');
+    const port = await freePort();
     await expectPrinted('connection-refused', `postgres://app:s3cret@127.0.0.1:${port}/shop`, {
       hide: { [port]: '<port>' },
     });

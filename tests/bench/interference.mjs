@@ -6,19 +6,15 @@
 //   node tests/bench/interference.mjs --generator <path> --results <path> [--only <regex>] [--rounds <number>]
 //
 // `npm run bench -- --interference` builds the dependencies.
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { parseArgs } from 'node:util';
 import { CONVOY } from './contestants.mjs';
 import { CHANNELS, channelName, Database, urlFor } from './database.mjs';
 import { brokenAnswers, withInvariants } from './invariants.mjs';
 import { FULL } from './pace.mjs';
-import { PAIRS } from './pairs.mjs';
 import { openActive, openReturning, openSlow } from './readers.mjs';
 import { measure } from './requests.mjs';
 import { Resources } from './resources.mjs';
 import { ServerProcess } from './server-process.mjs';
-import { compared, describe, inTurns } from './sets.mjs';
+import { compared, inTurns, optionsOf, report } from './sets.mjs';
 import { WORKLOADS } from './workloads.mjs';
 
 const READERS = 1_000;
@@ -29,18 +25,9 @@ const SETS = {
   'beside 1,000 that return': (address) => openReturning(address, READERS),
 };
 
-const { values: options } = parseArgs({
-  options: {
-    generator: { type: 'string' },
-    results: { type: 'string' },
-    only: { type: 'string', default: '^(get|list|insert|rmw|frame)$' },
-    rounds: { type: 'string', default: String(PAIRS) },
-  },
-});
+const options = optionsOf('^(get|list|insert|rmw|frame)$');
+const { only, rounds } = options;
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-const only = new RegExp(options.only);
-const rounds = Number(options.rounds);
 const resources = new Resources();
 try {
   const database = await resources.add(Database.start());
@@ -70,12 +57,7 @@ try {
     rows.push({ work: work.name, title: work.title, ...compared(taken) });
   }
   active.close();
-  const violations = broken.map((sentence) => `✗ ${sentence}\n`).join('');
-  console.log(`\n${describe(rows, Object.keys(SETS))}\n${violations}`);
-  await mkdir(dirname(options.results), { recursive: true });
-  const results = { at: new Date().toISOString(), rounds, rows, broken };
-  await writeFile(options.results, `${JSON.stringify(results, null, 2)}\n`);
-  if (broken.length > 0) process.exitCode = 1;
+  await report(options, Object.keys(SETS), { rows, broken });
 } finally {
   await resources.stopAll();
 }

@@ -1,7 +1,46 @@
 // Compares sets of options of one server: each workload on all of them in turn, so that a
 // ratio compares runs of the same round.
-import { ratioOf, verdictOf } from './pairs.mjs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { PAIRS, ratioOf, verdictOf } from './pairs.mjs';
 import { table, whole } from './table.mjs';
+
+/**
+ * The options of a comparison. A signal ends the process, and with it what it has started.
+ *
+ * @param {string} only the workloads that are measured by default, as a regular expression
+ * @param {import('node:util').ParseArgsOptionsConfig} [others] further options
+ */
+export function optionsOf(only, others = {}) {
+  const { values } = parseArgs({
+    options: {
+      generator: { type: 'string' },
+      results: { type: 'string' },
+      only: { type: 'string', default: only },
+      rounds: { type: 'string', default: String(PAIRS) },
+      ...others,
+    },
+  });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+  return { ...values, only: new RegExp(values.only), rounds: Number(values.rounds) };
+}
+
+/**
+ * Prints a comparison, and writes it as JSON. Broken invariants fail the run.
+ *
+ * @param {{ results: string, rounds: number }} options
+ * @param {string[]} sets
+ * @param {{ rows: object[], broken: string[] }} found
+ * @param {string} [remark]
+ */
+export async function report({ results, rounds }, sets, { rows, broken }, remark = '') {
+  const violations = broken.map((sentence) => `✗ ${sentence}\n`).join('');
+  console.log(`\n${describe(rows, sets)}\n${remark === '' ? '' : `\n${remark}\n`}${violations}`);
+  await mkdir(dirname(results), { recursive: true });
+  await writeFile(results, `${JSON.stringify({ at: new Date().toISOString(), rounds, rows, broken }, null, 2)}\n`);
+  if (broken.length > 0) process.exitCode = 1;
+}
 
 /**
  * Measures each set once per round, in rotating order.
@@ -45,7 +84,7 @@ export function compared(taken) {
  * @param {(ReturnType<typeof compared> & { title: string })[]} rows
  * @param {string[]} sets
  */
-export function describe(rows, [base, ...others]) {
+function describe(rows, [base, ...others]) {
   const cell = ({ ratio: { median, low, high }, verdict }) =>
     `${median.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]${verdict === 'slower' ? ' ▼' : ''}`;
   const cells = rows.map(({ title, median, ratios }) => [title, whole(median), ...ratios.map(cell)]);

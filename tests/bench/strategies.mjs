@@ -10,29 +10,18 @@
 // fail the run; an error response or lost money does.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { parseArgs } from 'node:util';
 import { CONVOY } from './contestants.mjs';
 import { Database, urlFor } from './database.mjs';
 import { brokenAnswers, withInvariants } from './invariants.mjs';
 import { FULL } from './pace.mjs';
-import { PAIRS } from './pairs.mjs';
 import { measure } from './requests.mjs';
 import { Resources } from './resources.mjs';
 import { ServerProcess } from './server-process.mjs';
-import { compared, describe, inTurns } from './sets.mjs';
+import { compared, inTurns, optionsOf, report } from './sets.mjs';
 import { WORKLOADS } from './workloads.mjs';
 
-const { values: options } = parseArgs({
-  options: {
-    generator: { type: 'string' },
-    delay: { type: 'string' },
-    results: { type: 'string' },
-    only: { type: 'string', default: '^(insert|rmw|hot-row|transfer-.*)$' },
-    rounds: { type: 'string', default: String(PAIRS) },
-  },
-});
+const options = optionsOf('^(insert|rmw|hot-row|transfer-.*)$', { delay: { type: 'string' } });
+const { only, rounds } = options;
 
 /** The failpoints of each set, which disable strategies. */
 const SETS = {
@@ -46,9 +35,6 @@ const [ALL, ...OTHERS] = Object.keys(SETS);
 /** The one-way delays in microseconds. */
 const DELAYS = { loopback: 0, '2 ms': 1_000 };
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-const only = new RegExp(options.only);
-const rounds = Number(options.rounds);
 const resources = new Resources();
 try {
   const database = await resources.add(Database.start());
@@ -72,14 +58,7 @@ try {
       rows.push({ work: work.name, title: `${work.title}, ${network}`, ...compared(taken) });
     }
   }
-  const violationLines = broken.map((sentence) => `✗ ${sentence}\n`).join('');
-  console.log(`\n${describe(rows, Object.keys(SETS))}\n\n${judge(rows)}\n${violationLines}`);
-  await mkdir(dirname(options.results), { recursive: true });
-  await writeFile(
-    options.results,
-    `${JSON.stringify({ at: new Date().toISOString(), rounds, rows, broken }, null, 2)}\n`,
-  );
-  if (broken.length > 0) process.exitCode = 1;
+  await report(options, Object.keys(SETS), { rows, broken }, judge(rows));
 } finally {
   await resources.stopAll();
 }

@@ -5,33 +5,20 @@
 //   node tests/bench/telemetry.mjs --generator <path> --results <path> [--only <regex>] [--rounds <number>]
 //
 // `npm run bench -- --telemetry` builds the dependencies.
-import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { dirname } from 'node:path';
-import { parseArgs } from 'node:util';
 import { CONVOY } from './contestants.mjs';
 import { Database, urlFor } from './database.mjs';
 import { brokenAnswers, withInvariants } from './invariants.mjs';
 import { FULL } from './pace.mjs';
-import { PAIRS } from './pairs.mjs';
 import { measure } from './requests.mjs';
 import { Resources } from './resources.mjs';
 import { ServerProcess } from './server-process.mjs';
-import { compared, describe, inTurns } from './sets.mjs';
+import { compared, inTurns, optionsOf, report } from './sets.mjs';
 import { WORKLOADS } from './workloads.mjs';
 
-const { values: options } = parseArgs({
-  options: {
-    generator: { type: 'string' },
-    results: { type: 'string' },
-    only: { type: 'string', default: '^(echo|get|list|insert|rmw|hot-row)$' },
-    rounds: { type: 'string', default: String(PAIRS) },
-  },
-});
+const options = optionsOf('^(echo|get|list|insert|rmw|hot-row)$');
+const { only, rounds } = options;
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-const only = new RegExp(options.only);
-const rounds = Number(options.rounds);
 const resources = new Resources();
 try {
   const database = await resources.add(Database.start());
@@ -64,14 +51,7 @@ try {
       broken.push(...runs.flatMap((run) => run.broken), ...brokenAnswers(work, { title, mayFail: false }, runs));
     rows.push({ work: work.name, title: work.title, ...compared(taken) });
   }
-  const violations = broken.map((sentence) => `✗ ${sentence}\n`).join('');
-  console.log(
-    `\n${describe(rows, Object.keys(sets))}\n\nThe collector received ${collector.bytes()} bytes.\n${violations}`,
-  );
-  await mkdir(dirname(options.results), { recursive: true });
-  const results = { at: new Date().toISOString(), rounds, rows, broken };
-  await writeFile(options.results, `${JSON.stringify(results, null, 2)}\n`);
-  if (broken.length > 0) process.exitCode = 1;
+  await report(options, Object.keys(sets), { rows, broken }, `The collector received ${collector.bytes()} bytes.`);
 } finally {
   await resources.stopAll();
 }

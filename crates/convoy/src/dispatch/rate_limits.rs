@@ -45,7 +45,8 @@ impl SharedBuckets {
         if let Some(wait) = self.wait(bucket, Instant::now()) {
             return Ok(Err(wait));
         }
-        let interval = Duration::from_nanos(policy.interval_nanos()).max(Duration::from_micros(1));
+        // Rounded up as well: Postgres counts microseconds.
+        let interval = Duration::from_micros(policy.interval_nanos().div_ceil(1_000));
         let statement = sql::rate_limits::take(bucket, interval, interval.saturating_mul(policy.tokens));
         let rows = take_in_turn(postgres, &statement).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no answer about a rate limit".into()))?;

@@ -52,17 +52,5 @@ pub(crate) fn find(entry: &Entry) -> Statement {
 
 /// Deletes some responses older than a day; returns a row if there were any.
 pub(crate) fn trim() -> Statement {
-    Statement::fixed(
-        "with old as (
-  delete from _convoy.idempotency
-  where ctid = any(array(
-    select ctid from _convoy.idempotency
-    where at < now() - interval '24 hours'
-    limit 10000
-  ))
-  returning 1
-)
-select 1 from old
-limit 1",
-    )
+    super::trim("idempotency", "at < now() - interval '24 hours'")
 }

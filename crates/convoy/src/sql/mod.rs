@@ -65,6 +65,18 @@ pub(crate) enum Bind {
     Time(Time),
 }
 
+/// Deletes some rows of a table of `_convoy` for which `expired` holds; returns a row if there
+/// were any.
+fn trim(table: &'static str, expired: &'static str) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("with old as (\n  delete from _convoy.")
+        .push(table)
+        .push("\n  where ctid = any(array(\n    select ctid from _convoy.");
+    sql.push(table).push("\n    where ").push(expired);
+    sql.push("\n    limit 10000\n  ))\n  returning 1\n)\nselect 1 from old\nlimit 1");
+    sql
+}
+
 /// Sets a savepoint.
 pub(crate) fn savepoint(name: u32) -> Statement {
     let mut sql = Statement::fixed("savepoint convoy_");

@@ -33,17 +33,5 @@ select exists (select from taken), coalesce((
 
 /// Deletes some buckets that are full; returns a row if there were any.
 pub(crate) fn trim() -> Statement {
-    Statement::fixed(
-        "with full_ones as (
-  delete from _convoy.rate_limits
-  where ctid = any(array(
-    select ctid from _convoy.rate_limits
-    where full_at < clock_timestamp()
-    limit 10000
-  )) and full_at < clock_timestamp()
-  returning 1
-)
-select 1 from full_ones
-limit 1",
-    )
+    super::trim("rate_limits", "full_at < clock_timestamp()")
 }

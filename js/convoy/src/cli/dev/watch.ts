@@ -49,7 +49,7 @@ export async function watchProject(
       times,
     ),
   );
-  const again = new SecondLook((file) => batcher.add(file, statSync(file, { throwIfNoEntry: false })));
+  const again = new SecondLook((file, found) => batcher.add(file, found));
   let timer: NodeJS.Timeout | undefined;
   // A file that does not exist would make chokidar emit `ready` before it has seen the others.
   const existing = extraFiles.filter((file) => existsSync(file));
@@ -95,10 +95,10 @@ export async function watchProject(
 
 /** Compares each reported file with its state a moment later, until that stays the same. */
 class SecondLook {
-  readonly #onChange: (file: string) => void;
+  readonly #onChange: (file: string, found: Stats | undefined) => void;
   readonly #timers = new Map<string, NodeJS.Timeout>();
 
-  constructor(onChange: (file: string) => void) {
+  constructor(onChange: (file: string, found: Stats | undefined) => void) {
     this.#onChange = onChange;
   }
 
@@ -109,7 +109,7 @@ class SecondLook {
       this.#timers.delete(file);
       const found = statSync(file, { throwIfNoEntry: false });
       if (versionOf(found) === versionOf(seen)) return;
-      this.#onChange(file);
+      this.#onChange(file, found);
       this.lookAt(file, found);
     };
     this.#timers.set(file, setTimeout(look, DROPPED_MS));
