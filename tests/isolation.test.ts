@@ -1,12 +1,14 @@
 /**
  * Acceptance 5: many people with different roles subscribe to the same queries while notes are written, reassigned and
  * hidden, subscribers reconnect as other people, and new tokens change their permissions. No subscriber ever receives a
- * row that its person may not see, and each ends with all rows that it may.
+ * row that its person may not see, and each ends with all rows that it may. Calls of other people between the writes are
+ * answered with exactly the rows that these may see.
  */
 import type { SchemaDefinition } from '@avvos/convoy';
 import { createConvoy } from '@avvos/convoy/node';
 import { describe, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
+import { callAs } from './isolation/caller.js';
 import { createContext, functions, NAMES, type Person, schema } from './isolation/program.js';
 import { ruledFunctions, ruledSchema } from './isolation/ruled-program.js';
 import { type Received, Subscriber } from './isolation/subscriber.js';
@@ -59,6 +61,8 @@ async function run({ streams, mutations, seed = seedOfThisRun(), ...scenario }: 
     const writer = new Writer(baseUrl, random, { people: PEOPLE, levels: LEVELS });
     for (let written = 0; written < mutations; written += BATCH) {
       await writer.writeBatch(BATCH);
+      const viewers = [0, 1, 2].map((at) => ({ person: randomPerson(), badge: at === 0 }));
+      await callAs(viewers, { baseUrl, writer, random, received });
       const subscriber = random.pick(subscribers);
       const choice = random.below(4);
       if (choice === 0) await subscriber.reopenAs(randomPerson());

@@ -46,6 +46,8 @@ const CONTEXT: u32 = 3;
 const ROUTE: u32 = 5;
 /// Check that the thread handles deliveries; returning is the answer.
 const PING: u32 = 4;
+/// Run a query, and report whether its result depends on anything that changes without a write.
+const OBSERVED_CALL: u32 = 6;
 
 /// A message to the thread.
 pub enum Message {
@@ -235,8 +237,9 @@ impl Calls {
             Message::Begin(call) => match self.begin(call) {
                 Some(invocation) => {
                     current(call);
-                    let HostInvocation { work, input, request, .. } = *invocation;
+                    let HostInvocation { work, input, request, observed, .. } = *invocation;
                     let (kind, function) = match work {
+                        HostTask::Function(function) if observed => (OBSERVED_CALL, function),
                         HostTask::Function(function) => (CALL, function),
                         HostTask::Route(route) => (ROUTE, route),
                         HostTask::Context => (CONTEXT, 0),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use convoy::{
     CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, RouteExchange, Seen,
@@ -150,6 +150,7 @@ struct RunningCall {
     held: Mutex<Vec<Value>>,
     identity: Mutex<Option<String>>,
     refresh_ms: Mutex<Option<u64>>,
+    impure: AtomicBool,
     seen: Mutex<Option<Seen>>,
     expires_at: Mutex<Option<f64>>,
     user: Mutex<Option<String>>,
@@ -189,6 +190,11 @@ impl Ctx {
     /// Reports the caller, as a host does after it has made the context of the call.
     pub fn identify(&self, identity: &str) {
         *self.call.identity.lock() = Some(identity.to_owned());
+    }
+
+    /// Reports that the result depends on something that changes without a write.
+    pub fn is_impure(&self) {
+        self.call.impure.store(true, Ordering::Relaxed);
     }
 
     /// Reports that the result must be refreshed after this time.
@@ -270,6 +276,7 @@ impl FunctionHost for ScriptedHost {
             held: Mutex::default(),
             identity: Mutex::default(),
             refresh_ms: Mutex::default(),
+            impure: AtomicBool::new(false),
             seen: Mutex::default(),
             expires_at: Mutex::default(),
             user: Mutex::default(),
@@ -295,6 +302,7 @@ impl FunctionHost for ScriptedHost {
                 held,
                 identity: running.identity.lock().take(),
                 refresh_ms: *running.refresh_ms.lock(),
+                impure: running.impure.load(Ordering::Relaxed),
                 seen: running.seen.lock().take(),
                 expires_at: *running.expires_at.lock(),
                 user: running.user.lock().clone(),

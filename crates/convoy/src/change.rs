@@ -177,9 +177,10 @@ pub trait CommitReader: Send + Sync + 'static {
 
 /// Receives commits, and how far the change log was read.
 pub trait ChangeSink: CommitReader {
-    /// Called when every change of tracked tables that was visible at this moment has been
-    /// delivered.
-    fn caught_up(&self, at: Instant);
+    /// Called when every change of tracked tables that was visible at `at` has been delivered,
+    /// except commits of this process that have not ended. `lost_commits`: how many of those had
+    /// been dropped before their end; later ones are delivered after the next read.
+    fn caught_up(&self, at: Instant, lost_commits: u64);
 
     /// Sets the tracked tables, by their names in Postgres: those whose writes are all delivered.
     fn set_tracked_tables(&self, tables: HashSet<Arc<str>>);
@@ -198,8 +199,8 @@ impl CommitReader for ChangeSinks {
 }
 
 impl ChangeSink for ChangeSinks {
-    fn caught_up(&self, at: Instant) {
-        self.0.iter().for_each(|sink| sink.caught_up(at));
+    fn caught_up(&self, at: Instant, lost_commits: u64) {
+        self.0.iter().for_each(|sink| sink.caught_up(at, lost_commits));
     }
 
     fn set_tracked_tables(&self, tables: HashSet<Arc<str>>) {

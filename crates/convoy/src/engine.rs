@@ -208,7 +208,8 @@ impl Engine {
         let (read_now, check_schema) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
         let (failpoints, limits) = (config.failpoints.clone(), &config.limits);
-        let retention = Retention { time: Duration::from_millis(limits.idle_query_ms), max: limits.idle_queries };
+        let retention =
+            Retention { time: Duration::from_millis(limits.idle_query_ms), bytes: limits.result_cache_bytes };
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
         let demand = Arc::new(FeedDemand::default());
         let own_commits = pending.clone();

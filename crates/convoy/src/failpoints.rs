@@ -54,6 +54,8 @@ pub enum Failpoint {
     ContextUnwatched,
     /// Results from memory may be older than the consistency token of a request.
     IgnorePosition,
+    /// A result without subscribers that a change concerns is dropped with the next change.
+    DropResultsLate,
     /// No change reaches the reads kept in memory.
     StaleCachedReads,
     /// A client that reconnects counts as current with every result.

@@ -67,10 +67,12 @@ limits! {
     queries_per_stream: usize = 256, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";
     /// Interval at which `createContext` runs again for an open stream without another reason.
     context_refresh_ms: u64 = 60_000, "ms", 1..=DAY, "–";
-    /// Retention of the result of a live query without subscribers.
-    idle_query_ms: u64 = 10_000, "ms", 0..=DAY, "–";
-    /// Results of live queries without subscribers that are retained; beyond, the oldest is dropped.
-    idle_queries: usize = 10_000, "", 0..=MANY, "–";
+    /// Time for which the [result cache](functions.md#the-result-cache) keeps the result of a
+    /// call, and that of a live query after its last subscriber has left.
+    idle_query_ms: u64 = 60_000, "ms", 0..=DAY, "–";
+    /// Size of the results in it together; beyond, those are dropped that are cheap to compute
+    /// again for their size.
+    result_cache_bytes: usize = 64 << 20, "bytes", 0..=MANY, "–";
     /// Documents and rows that one call reads.
     max_documents_read: usize = 32_000, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";
     /// Documents that one call writes.
@@ -102,7 +104,7 @@ limits! {
 }
 
 /// Renamed limits: their old and new names.
-const RENAMED: [(&str, &str); 9] = [
+const RENAMED: [(&str, &str); 10] = [
     ("stuckMs", "workerUnresponsiveMs"),
     ("contextMs", "contextRefreshMs"),
     ("triggersMs", "triggerCheckMs"),
@@ -112,6 +114,7 @@ const RENAMED: [(&str, &str); 9] = [
     ("documentsRead", "maxDocumentsRead"),
     ("documentsWritten", "maxDocumentsWritten"),
     ("lingerMs", "idleQueryMs"),
+    ("idleQueries", "resultCacheBytes"),
 ];
 
 /// Parses the option `limits`.

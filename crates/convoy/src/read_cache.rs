@@ -326,7 +326,7 @@ impl CommitReader for ReadCache {
 }
 
 impl ChangeSink for ReadCache {
-    fn caught_up(&self, at: Instant) {
+    fn caught_up(&self, at: Instant, _lost_commits: u64) {
         // A commit of this process may be visible in Postgres before it is applied here.
         let at = (self.oldest_pending)().map_or(at, |oldest| oldest.min(at));
         let mut state = self.state.lock();

@@ -217,7 +217,7 @@ pub(crate) mod tests {
     }
 
     impl ChangeSink for Notifications {
-        fn caught_up(&self, _: Instant) {}
+        fn caught_up(&self, _: Instant, _: u64) {}
         fn set_tracked_tables(&self, _: HashSet<Arc<str>>) {}
         fn tables_read(&self) -> TablesRead {
             TablesRead::default()

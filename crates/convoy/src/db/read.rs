@@ -132,6 +132,7 @@ impl Executor {
     }
 
     pub(super) async fn raw(&mut self, access: &mut Access<'_>, raw: &Raw, out: &mut String) -> Result<(), DbError> {
+        self.reads.opaque = true;
         self.reads.everything |= raw.may_set_search_path();
         // Where everything is read anyway, what a statement reads does not matter, and where
         // names mean something else than usual, it must not be remembered.

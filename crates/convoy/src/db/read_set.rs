@@ -23,6 +23,9 @@ pub(crate) struct ReadSet {
     pub tables: HashSet<Arc<str>>,
     /// The reads are unknown: any change may matter.
     pub everything: bool,
+    /// An expression of the user's own was evaluated by Postgres, in `raw` or in a policy: its
+    /// value may depend on more than rows, such as the time.
+    pub opaque: bool,
     /// The result depends on the time, and expires after this.
     pub refresh: Option<Duration>,
 }
@@ -64,6 +67,7 @@ impl ReadSet {
         self.ranges.extend(other.ranges.iter().cloned());
         self.tables.extend(other.tables.iter().cloned());
         self.everything |= other.everything;
+        self.opaque |= other.opaque;
         self.refresh = [self.refresh, other.refresh].into_iter().flatten().min();
     }
 
@@ -74,6 +78,7 @@ impl ReadSet {
         read.extend(self.ranges.iter().map(|range| &*range.table().key));
         let names = row_security.policy_reads(read);
         self.tables.extend(names);
+        self.opaque = true;
     }
 
     /// Whether it has only these tables.

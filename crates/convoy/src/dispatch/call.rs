@@ -49,6 +49,7 @@ impl Call {
             function: request.function.name.clone(),
             input: request.input.clone(),
             request: request.caller.clone(),
+            observed: request.observed,
             span: span.remote(),
         };
         let host = program.host.clone();

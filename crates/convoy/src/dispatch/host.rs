@@ -112,6 +112,8 @@ pub struct HostInvocation {
     pub input: Arc<str>,
     /// The caller's request, JSON text; only if the program has a context, and for routes.
     pub request: Option<Arc<str>>,
+    /// Whether to observe if the function depends on anything that changes without a write.
+    pub observed: bool,
     /// The span of the run, if traces are recorded.
     pub span: Option<RemoteSpan>,
 }
@@ -163,6 +165,10 @@ pub struct CallMetadata {
     pub identity: Option<String>,
     /// The result of a query expires after this many milliseconds.
     pub refresh_ms: Option<u64>,
+    /// The result of an observed query depends on a clock, a random number or the network, so
+    /// another run may return another result although nothing was written.
+    #[serde(default)]
+    pub impure: bool,
     /// The members of the context that a query has read; all members for
     /// [`HostTask::Context`]. Absent if that is unknown, and then the result is not shared,
     /// or if the program has no context. A key that cannot be compared stands for a called

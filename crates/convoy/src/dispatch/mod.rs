@@ -83,6 +83,8 @@ pub(crate) struct FunctionCall {
     /// Its reads must not come from memory: its caller may have seen later changes, on
     /// another server.
     pub uncached: bool,
+    /// The host observes whether the result depends on anything that changes without a write.
+    pub observed: bool,
     /// Of a route: its request and response.
     pub route: Option<RouteCall>,
     /// The id of its last run, for events.
@@ -289,7 +291,7 @@ impl Dispatcher {
         let key = key.filter(|_| function.keeps_keys());
         let caller = caller.describe(program, key.is_some());
         let (input, last_run) = (input.into(), self.events().last_run());
-        Ok(FunctionCall { function, input, caller, key, observer, uncached, route: None, last_run })
+        Ok(FunctionCall { function, input, caller, key, observer, uncached, observed: false, route: None, last_run })
     }
 
     /// Called once for each call that has ended, also if its caller has disconnected.
@@ -317,6 +319,7 @@ impl Dispatcher {
             key: None,
             observer: None,
             uncached: false,
+            observed: false,
             route: Some(RouteCall::new(exchange, time, slot)),
             last_run: self.events().last_run(),
         };

@@ -53,6 +53,8 @@ pub(crate) struct Function {
     pub internal: bool,
     /// Whether its results may be shared between callers at all.
     pub share: bool,
+    /// Whether calls may be answered from the result cache.
+    pub cached: bool,
     /// Whether each call is one transaction.
     pub transactional: bool,
     /// How a query that also answers GET is answered; `None` if it does not.
@@ -212,6 +214,9 @@ struct FunctionDescription {
     /// A method beside POST by which it can be called.
     http: Option<HttpMethod>,
     cache: Option<CacheDescription>,
+    /// Whether calls may be answered from the result cache.
+    #[serde(default = "yes")]
+    result_cache: bool,
     rate_limit: Option<Policy>,
     #[serde(default)]
     limits: OwnLimits,
@@ -252,6 +257,7 @@ impl RouteDescription {
             work: HostTask::Route(index),
             internal: true,
             share: false,
+            cached: false,
             transactional: false,
             http_get: None,
             rate_limit,
@@ -288,8 +294,8 @@ impl Program {
             .into_iter()
             .zip(0..)
             .map(|(function, index)| {
-                let FunctionDescription { name, kind, internal, share, transaction, http, cache, rate_limit, limits } =
-                    function;
+                let FunctionDescription { name, kind, internal, share, transaction, http, cache, .. } = function;
+                let FunctionDescription { result_cache, rate_limit, limits, .. } = function;
                 let http_get = http.map(|HttpMethod::Get| HttpGet { public_max_age: cache.map(|cache| cache.max_age) });
                 let label: Arc<str> = name.as_str().into();
                 let function = Function {
@@ -299,6 +305,7 @@ impl Program {
                     work: HostTask::Function(index),
                     internal,
                     share,
+                    cached: result_cache && kind == FunctionKind::Query,
                     transactional: transaction && kind != FunctionKind::Action,
                     http_get: http_get.filter(|_| kind == FunctionKind::Query),
                     rate_limit,
@@ -316,6 +323,7 @@ impl Program {
             work: HostTask::Context,
             internal: true,
             share: false,
+            cached: false,
             transactional: true,
             http_get: None,
             rate_limit: None,
@@ -430,6 +438,7 @@ pub(crate) mod tests {
             work: HostTask::Function(0),
             internal: false,
             share: true,
+            cached: false,
             transactional: true,
             http_get: None,
             rate_limit: None,

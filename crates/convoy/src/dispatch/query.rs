@@ -29,6 +29,9 @@ pub(crate) struct QueryRun {
     pub identity: Option<String>,
     /// Of a context: the user that is signed in.
     pub user: Option<String>,
+    /// Whether the result depends only on the input, the context and what was read, as far as
+    /// the host has observed and Postgres may evaluate nothing else.
+    pub pure: bool,
     /// Whether the host itself reported the result.
     pub host_reported: bool,
     /// Whether its host exited on each attempt.
@@ -46,6 +49,7 @@ impl QueryRun {
             expires_at: None,
             identity: None,
             user: None,
+            pure: false,
             host_reported: false,
             host_gone: false,
         }
@@ -163,8 +167,9 @@ impl QueryRun {
         host_gone: bool,
     ) -> QueryRun {
         let host_reported = metadata.is_some();
-        let CallMetadata { identity, user, seen, expires_at, .. } = metadata.unwrap_or_default();
+        let CallMetadata { identity, user, seen, expires_at, impure, .. } = metadata.unwrap_or_default();
         let (result, reads) = (result.map(Bytes::from), executor.take_reads());
-        QueryRun { result, reads, seen, expires_at, identity, user, host_reported, host_gone }
+        let pure = host_reported && !impure && !reads.opaque;
+        QueryRun { result, reads, seen, expires_at, identity, user, pure, host_reported, host_gone }
     }
 }

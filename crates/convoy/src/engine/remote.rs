@@ -11,7 +11,7 @@ use crate::dispatch::{
     Answer, Caller, FunctionKind, HttpGet, IncomingCall, IncomingRoute, Key, Program, Route, StartedRoute,
 };
 use crate::error::{Code, Failure};
-use crate::live::{Audience, CachedResult, PublicCall, SessionId, hash_of_result};
+use crate::live::{Audience, CacheOutcome, CachedCall, CachedResult, PublicCall, SessionId, hash_of_result};
 use crate::rate_limit::KeyedCall;
 
 /// A call by a client.
@@ -34,6 +34,8 @@ pub struct RemoteCall<'a> {
     pub session: Option<SessionId>,
     /// Whether the caller will subscribe to the query: its result is retained until then.
     pub preload: bool,
+    /// Whether the answer must come from a run.
+    pub no_cache: bool,
     /// The client's address, if it is known.
     pub address: Option<IpAddr>,
 }
@@ -65,6 +67,8 @@ pub(crate) struct RemoteRead<'a> {
     pub anonymous: &'a (dyn Fn() -> Arc<str> + Sync),
     /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
+    /// Whether the answer must come from a run.
+    pub no_cache: bool,
     /// The client's address, if it is known.
     pub address: Option<IpAddr>,
 }
@@ -89,11 +93,12 @@ impl Engine {
     /// Answers a query by GET. The context of the caller is made in each case, so a caller
     /// that it refuses is not even told that its cached answer is current.
     pub(crate) async fn read(&self, how: HttpGet, read: RemoteRead<'_>) -> Result<(RemoteAnswer, Caching), Failure> {
-        let RemoteRead { name, input, caller, anonymous, position, address } = read;
+        let RemoteRead { name, input, caller, anonymous, position, no_cache, address } = read;
         let Some(max_age) = how.public_max_age else {
             let (kind, key) = (FunctionKind::Query, None);
             let (repeated, session, preload) = (false, None, false);
-            let call = RemoteCall { kind, name, input, caller, key, repeated, position, session, preload, address };
+            let call =
+                RemoteCall { kind, name, input, caller, key, repeated, position, session, preload, no_cache, address };
             return Ok((self.answer(call).await?, Caching::Revalidate));
         };
         self.expect_open()?;
@@ -159,14 +164,23 @@ impl Engine {
     }
 
     async fn answer_call(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
-        let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload, address } = call;
+        let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload, no_cache, address } =
+            call;
         self.admit((kind, name), address, (key.as_ref(), &input), &|| caller(false)).await?;
         if kind == FunctionKind::Query {
-            if let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await {
-                return cached.map(answer_of_query);
-            }
-            if preload {
-                return self.live.preload(name, input, position, || caller(false)).await.map(answer_of_query);
+            let cached = CachedCall { name, input: &input, position, caller: &|| caller(false) };
+            let outcome = if no_cache { CacheOutcome::Miss } else { self.live.cached(cached).await };
+            match outcome {
+                CacheOutcome::Hit(cached) => return Ok(answer_of_query(cached)),
+                CacheOutcome::Refused(failure) => return Err(failure),
+                _ if preload => {
+                    return self.live.preload(name, input, position, || caller(false)).await.map(answer_of_query);
+                }
+                CacheOutcome::Keep(kept) if !repeated => {
+                    self.expect_open()?;
+                    return self.live.run_kept(kept, caller(false)).await.map(answer_of_query);
+                }
+                CacheOutcome::Keep(_) | CacheOutcome::Miss => {}
             }
         }
         if repeated && !self.loaded()?.public(kind, name)?.keeps_keys() {

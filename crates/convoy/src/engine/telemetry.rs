@@ -135,12 +135,16 @@ impl Engine {
     fn gauges(&self) -> Gauges {
         let Counts { queries, sessions, subscriptions, .. } = self.live.counts();
         let (log_lines, dropped_lines) = output::stderr().queued_and_dropped();
+        let cache = self.live.cache_size();
         Gauges {
             live_queries: queries,
             subscriptions,
             sessions,
             running_calls: self.dispatcher.running(),
             cached_reads: self.read_cache.len(),
+            cached_results: cache.results,
+            cached_result_bytes: cache.bytes,
+            evicted_results: cache.evicted,
             connections: [&self.postgres.readers, &self.postgres.writers, &self.postgres.queue_writers]
                 .map(|pool| pool.connections()),
             queues: vec![

@@ -179,7 +179,7 @@ impl LogReader {
                 // A commit may have been lost meanwhile: it is visible, but is published only
                 // with the next read.
                 if self.in_doubt.lost_count() == next.lost_commits {
-                    self.sink.caught_up(began);
+                    self.sink.caught_up(began, next.lost_commits);
                 }
                 (Some(next), Ok(()))
             }

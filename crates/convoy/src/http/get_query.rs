@@ -49,6 +49,7 @@ pub(super) async fn answer(
         caller: &|keyed| guard::caller(head, address, keyed),
         anonymous: &|| guard::anonymous_caller(head),
         position: guard::position(&head.headers),
+        no_cache: guard::is_no_cache(&head.headers),
         address,
     };
     let (RemoteAnswer { result, position, hash, .. }, caching) = engine.read(how, read).await?;

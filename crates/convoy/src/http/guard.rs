@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use hyper::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, PRAGMA, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -215,6 +217,16 @@ pub(super) fn is_repeated(headers: &HeaderMap) -> bool {
 /// Whether the caller renders a page that will subscribe to the query it calls.
 pub(super) fn is_preload(headers: &HeaderMap) -> bool {
     headers.get("convoy-preload").is_some_and(|preload| preload == "true")
+}
+
+/// Whether the answer must come from a run, not from the result cache. `fetch` with `cache: 'no-store'`
+/// sends `Pragma` as well; it is about caches of the client, so it does not count.
+pub(super) fn is_no_cache(headers: &HeaderMap) -> bool {
+    if headers.contains_key(PRAGMA) {
+        return false;
+    }
+    let directives = |value: &str| value.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"));
+    headers.get_all(CACHE_CONTROL).iter().any(|value| value.to_str().is_ok_and(directives))
 }
 
 /// The call's idempotency key, if it has one.

@@ -387,6 +387,7 @@ async fn call(
         position: guard::position(&head.headers),
         session: guard::session(&head.headers),
         preload: guard::is_preload(&head.headers),
+        no_cache: guard::is_no_cache(&head.headers),
         address,
     };
     let RemoteAnswer { result, position, replayed, session, hash } = engine.answer(call).await?;

@@ -23,9 +23,9 @@ pub(crate) struct ReadIndex {
     points: HashMap<(Arc<str>, Uuid), Vec<ReaderId>>,
     tables: HashMap<String, TableIndex>,
     /// Queries that may have read any row of a table, by the table's name.
-    whole: HashMap<Arc<str>, Vec<ReaderId>>,
+    whole: HashMap<Arc<str>, HashSet<ReaderId>>,
     /// Queries that may have read any table.
-    everything: Vec<ReaderId>,
+    everything: HashSet<ReaderId>,
 }
 
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl ReadIndex {
             self.points.entry(point.clone()).or_default().push(query);
         }
         for table in &reads.tables {
-            self.whole.entry(table.clone()).or_default().push(query);
+            self.whole.entry(table.clone()).or_default().insert(query);
         }
         if reads.everything {
-            self.everything.push(query);
+            self.everything.insert(query);
         }
         for range in &reads.ranges {
             let entry = self.tables.entry(range.table().physical.clone()).or_insert_with(|| TableIndex {
@@ -68,14 +68,14 @@ impl ReadIndex {
         }
         for table in &reads.tables {
             if let Some(queries) = self.whole.get_mut(table) {
-                remove_id(queries, query);
+                queries.remove(&query);
                 if queries.is_empty() {
                     self.whole.remove(table);
                 }
             }
         }
         if reads.everything {
-            remove_id(&mut self.everything, query);
+            self.everything.remove(&query);
         }
         for range in &reads.ranges {
             if let Some(entry) = self.tables.get_mut(&range.table().physical) {

@@ -38,8 +38,8 @@ use uuid::Uuid;
 pub(crate) use answer::{Answer, hash_from_hex, hash_of_result};
 pub(crate) use message::{EndReason, SessionId, SessionMessage};
 pub(crate) use public_result::{Audience, PublicCall};
-pub(crate) use registry::{Counts, FunctionInfo, QueryInfo, Retention, StreamFormat};
-pub(crate) use result_cache::CachedResult;
+pub(crate) use registry::{CacheSize, Counts, FunctionInfo, QueryInfo, Retention, StreamFormat};
+pub(crate) use result_cache::{CacheOutcome, CachedCall, CachedResult};
 pub(crate) use shared::SharedRegistry;
 pub(crate) use stream::{OpenSession, Payer, QueryRequest, Stream};
 
@@ -52,6 +52,7 @@ use crate::supervise::Supervisor;
 use crate::telemetry::{Metrics, Tracer};
 use consistency_token::Clock;
 use registry::{Now, QueryKey, Registry};
+use result_cache::{Admission, Flights};
 use run_slots::RunSlots;
 
 /// The id of a live query.
@@ -76,6 +77,10 @@ pub(crate) struct Live {
     differing: Mutex<HashSet<Arc<str>>>,
     /// Queries with `cache` whose answers no cache may keep, and why, as the log has them.
     uncached: Mutex<HashSet<String>>,
+    /// Which calls are worth keeping.
+    admission: Admission,
+    /// The runs of calls that others wait for.
+    flights: Flights,
     /// Limits how many queries run at once.
     slots: RunSlots,
     tasks: TaskTracker,
@@ -140,6 +145,8 @@ impl Live {
             warned: Mutex::default(),
             differing: Mutex::default(),
             uncached: Mutex::default(),
+            admission: Admission::new(),
+            flights: Flights::default(),
             slots,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -164,10 +171,16 @@ impl Live {
     /// Applies a load of new code. If it has a context and the old code had none, or the
     /// other way round, the state of sessions is invalid and all of them end.
     pub(crate) fn reloaded(&self, context_changed: bool) {
+        self.admission.reset();
         self.with(|registry| match context_changed {
             true => registry.end_all(EndReason::Reload),
             false => registry.reloaded(),
         });
+    }
+
+    /// The size of the result cache.
+    pub(crate) fn cache_size(&self) -> CacheSize {
+        self.lock().cache_size()
     }
 
     /// Counts queries and sessions.

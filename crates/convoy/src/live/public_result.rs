@@ -49,6 +49,7 @@ impl Live {
             key: None,
             observer: None,
             uncached: false,
+            observed: false,
             route: None,
             last_run: self.dispatcher.events().last_run(),
         };

@@ -1,19 +1,32 @@
-//! The result cache: calls of a query that a live query keeps current are answered
-//! from memory, without a run or a statement, and without a context without
-//! JavaScript.
+//! The result cache: calls of queries are answered from memory, without a run or a statement,
+//! and without JavaScript if the program has no context.
+//!
+//! It has the results of live queries, and those of calls: from the second call of a query with
+//! the same input on, its result is kept until a change concerns it. No answer is older than the
+//! call, or than what the caller has seen if it says so.
+
+mod admission;
+mod flights;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Live;
-use super::answer::{Answer, hash_to_hex};
-use super::registry::{CacheLookup, CacheRequest};
+use super::answer::{Answer, AnswerStamp, hash_to_hex};
+use super::registry::{CacheLookup, CacheRequest, KeptResult, QueryKey};
+use super::{Live, QueryId, SharedRegistry, milliseconds};
+use crate::dispatch::{Function, FunctionCall, Program, QueryRun, Seen};
 use crate::error::Failure;
+pub(super) use admission::Admission;
+use flights::Flight;
+pub(super) use flights::Flights;
 
-/// How long to wait for a read of the change log; a run does not take much longer.
-const FEED_READ_TIMEOUT: Duration = Duration::from_millis(20);
+/// How long a call waits until the changes before it are known. Long, because a run waits for the
+/// same connections and processors.
+const FEED_READ_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long a call waits for a run that another caller has begun.
+const FLIGHT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A result from the cache.
 #[derive(Debug)]
@@ -33,49 +46,206 @@ impl CachedResult {
     }
 }
 
+/// A call of a query by a client.
+pub(crate) struct CachedCall<'a> {
+    /// The query's name.
+    pub name: &'a str,
+    /// Its input, JSON text.
+    pub input: &'a str,
+    /// The client's consistency token, if it sent one.
+    pub position: Option<&'a str>,
+    /// Builds the caller, as JSON for the host.
+    pub caller: &'a (dyn Fn() -> Arc<str> + Sync),
+}
+
+/// How a call of a query is answered.
+pub(crate) enum CacheOutcome {
+    /// With this result.
+    Hit(CachedResult),
+    /// The context refuses the caller.
+    Refused(Failure),
+    /// By a run.
+    Miss,
+    /// By a run whose result is kept.
+    Keep(KeptCall),
+}
+
+/// A call whose result is kept.
+pub(crate) struct KeptCall {
+    program: Arc<Program>,
+    function: Arc<Function>,
+    query_key: QueryKey,
+    /// Its caller may have seen later changes, on another server.
+    uncached: bool,
+    /// Other calls that wait for its run.
+    _flight: Option<Flight>,
+}
+
+/// What is known about a call before it is answered.
+struct Lookup<'a> {
+    program: &'a Arc<Program>,
+    query_key: QueryKey,
+    since: Instant,
+    caller: &'a (dyn Fn() -> Arc<str> + Sync),
+    /// The caller's context, once it was made.
+    identity: Option<Seen>,
+}
+
 impl Live {
-    /// The cached result of a call, if it is not older than what the caller has seen.
-    /// Calls without a consistency token are not answered from the cache.
-    ///
-    /// If the program has a context, it is made for these calls too.
-    pub(crate) async fn cached(
-        &self,
-        name: &str,
-        input: &str,
-        position: Option<&str>,
-        caller: impl FnOnce() -> Arc<str>,
-    ) -> Option<Result<CachedResult, Failure>> {
-        let now = Instant::now();
-        let since = self.clock.decode(position?, now);
-        let program = self.loaded().ok()?;
+    /// Answers a call from the cache, or says how to run it. If the program has a context, it is
+    /// made for each call.
+    pub(crate) async fn cached(&self, call: CachedCall<'_>) -> CacheOutcome {
+        let (program, name, input) = (self.loaded(), call.name, call.input);
         // An invalid call fails when it is made.
-        let (_, query_key) = self.resolve(&program, name, input).ok()?;
-        if !self.lock().has_shared(&query_key) {
-            return None;
+        let resolved = program.and_then(|program| Ok((self.resolve(&program, name, input)?, program)));
+        let Ok(((function, query_key), program)) = resolved else { return CacheOutcome::Miss };
+        if !function.cached {
+            return CacheOutcome::Miss;
         }
-        let identity = match program.has_context {
-            true => match self.make_context(&program, caller()).await {
-                Ok(context) => context.identity,
-                Err(failure) => return Some(Err(failure)),
-            },
-            false => Arc::default(),
-        };
-        let request = CacheRequest { query_key: &query_key, identity: &identity, since };
-        let mut found = self.lock().lookup(&request, Instant::now());
-        if matches!(found, CacheLookup::Unconfirmed) && self.read_feed_until(since).await {
-            found = self.lock().lookup(&request, Instant::now());
-        }
-        let CacheLookup::Hit(answer, valid_at) = found else { return None };
-        CachedResult::of(&answer, self.clock.encode(valid_at.max(since))).map(Ok)
+        let outcome = self.look_up_or_wait(call, (program, function, query_key)).await;
+        self.metrics.cached(matches!(outcome, Ok(CacheOutcome::Hit(_))));
+        outcome.unwrap_or_else(CacheOutcome::Refused)
     }
 
-    /// Requests a read of the change log now, and waits until it has reached `since`. One
-    /// read serves all waiting calls, which costs less than a run for each. `false` on
+    async fn look_up_or_wait(
+        &self,
+        CachedCall { position, caller, .. }: CachedCall<'_>,
+        (program, function, query_key): (Arc<Program>, Arc<Function>, QueryKey),
+    ) -> Result<CacheOutcome, Failure> {
+        let now = Instant::now();
+        let since = position.map_or(now, |position| self.clock.decode(position, now));
+        let mut lookup = Lookup { program: &program, query_key, since, caller, identity: None };
+        if let Some(hit) = self.look_up(&mut lookup).await? {
+            return Ok(CacheOutcome::Hit(hit));
+        }
+        if !function.share || self.limits.idle_query_ms == 0 || !self.admission.admits(&lookup.query_key) {
+            return Ok(CacheOutcome::Miss);
+        }
+        let nobody = Seen::new();
+        let share = self.lock().expected_share(&lookup.query_key, lookup.identity.as_ref().unwrap_or(&nobody));
+        let flight = match self.flights.join((lookup.query_key.clone(), share)) {
+            Ok(flight) => Some(flight),
+            Err(other) => {
+                // Without a result in time it runs by itself: the other one may never end.
+                if tokio::time::timeout(FLIGHT_TIMEOUT, other.ended()).await.is_ok()
+                    && let Some(hit) = self.look_up(&mut lookup).await?
+                {
+                    return Ok(CacheOutcome::Hit(hit));
+                }
+                None
+            }
+        };
+        let query_key = lookup.query_key;
+        let uncached = position.is_some_and(|position| !self.is_own_position(position));
+        Ok(CacheOutcome::Keep(KeptCall { program, function, query_key, uncached, _flight: flight }))
+    }
+
+    /// The result of a call, if one is kept that is current.
+    async fn look_up(&self, lookup: &mut Lookup<'_>) -> Result<Option<CachedResult>, Failure> {
+        if !self.lock().has_shared(&lookup.query_key) {
+            return Ok(None);
+        }
+        let identity = match (lookup.identity.take(), lookup.program.has_context) {
+            (Some(identity), _) => identity,
+            (None, true) => (*self.make_context(lookup.program, (lookup.caller)()).await?.identity).clone(),
+            (None, false) => Seen::new(),
+        };
+        let request = CacheRequest { query_key: &lookup.query_key, identity: &identity, since: lookup.since };
+        let mut found = self.lock().lookup(&request, Instant::now());
+        if matches!(found, CacheLookup::Unconfirmed) && self.read_feed_until(lookup.since).await {
+            found = self.lock().lookup(&request, Instant::now());
+        }
+        lookup.identity = Some(identity);
+        let CacheLookup::Hit(answer, valid_at) = found else { return Ok(None) };
+        Ok(CachedResult::of(&answer, self.clock.encode(valid_at.max(lookup.since))))
+    }
+
+    /// Requests a read of the change log now, and waits until the changes before `since` are
+    /// known. One read serves all waiting calls, which costs less than a run for each. `false` on
     /// timeout.
     async fn read_feed_until(&self, since: Instant) -> bool {
-        let mut caught_up_at = self.registry.caught_up_at();
         self.read_now.notify_one();
-        let reading = caught_up_at.wait_for(|reached| reached.is_some_and(|reached| reached >= since));
-        tokio::time::timeout(FEED_READ_TIMEOUT, reading).await.is_ok_and(|read| read.is_ok())
+        tokio::time::timeout(FEED_READ_TIMEOUT, self.registry.caught_up_with(since)).await.is_ok()
+    }
+
+    /// Runs a call, and keeps its result.
+    pub(crate) async fn run_kept(&self, call: KeptCall, caller: Arc<str>) -> Result<CachedResult, Failure> {
+        let KeptCall { program, function, query_key, uncached, _flight } = call;
+        let request = FunctionCall {
+            function,
+            input: query_key.input.clone(),
+            caller: program.has_context.then_some(caller),
+            key: None,
+            observer: None,
+            uncached,
+            observed: true,
+            route: None,
+            last_run: self.dispatcher.events().last_run(),
+        };
+        let run = RegisteredRun::begin(&self.registry);
+        let began = Instant::now();
+        let ended = self.dispatcher.query(&program, &request).await;
+        self.dispatcher.call_ended(&request, began, &ended.result);
+        let (result, kept) = self.result_to_keep(&program, &query_key, ended);
+        if !run.end(kept) {
+            self.admission.refuse(&query_key);
+        }
+        result
+    }
+
+    /// The result of a run for its caller, and for the cache.
+    fn result_to_keep(
+        &self,
+        program: &Program,
+        query_key: &QueryKey,
+        run: QueryRun,
+    ) -> (Result<CachedResult, Failure>, Option<KeptResult>) {
+        let QueryRun { result, reads, seen, host_reported, pure, .. } = run;
+        let position = self.clock.encode(Instant::now());
+        let stamp = AnswerStamp { ts: milliseconds(), position: position.clone().into(), cause: None };
+        let answer = Arc::new(Answer::new(&query_key.function, result, stamp, None));
+        let result = match answer.failure() {
+            Some(failure) => Err(failure.clone()),
+            None => CachedResult::of(&answer, position).ok_or_else(|| Failure::internal("result cache", &"no result")),
+        };
+        if !pure {
+            self.admission.refuse(query_key);
+        }
+        let is_kept = result.is_ok() && host_reported && pure;
+        let kept = is_kept.then(|| KeptResult {
+            query_key: query_key.clone(),
+            share: self.share_key(program, &query_key.function, seen),
+            reads,
+            answer,
+        });
+        (result, kept)
+    }
+}
+
+/// The run of a call in the registry. Dropped, it ends without a result.
+struct RegisteredRun<'a> {
+    registry: &'a SharedRegistry,
+    id: QueryId,
+    ended: bool,
+}
+
+impl<'a> RegisteredRun<'a> {
+    fn begin(registry: &'a SharedRegistry) -> RegisteredRun<'a> {
+        let id = registry.with(|registry| registry.begin_kept(Instant::now()));
+        RegisteredRun { registry, id, ended: false }
+    }
+
+    /// Ends it with its result. `false`: such results are not kept.
+    fn end(mut self, result: Option<KeptResult>) -> bool {
+        self.ended = true;
+        self.registry.with(|registry| registry.end_kept(self.id, result, Instant::now()))
+    }
+}
+
+impl Drop for RegisteredRun<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.registry.with(|registry| registry.end_kept(self.id, None, Instant::now()));
+        }
     }
 }

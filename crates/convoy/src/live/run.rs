@@ -230,6 +230,7 @@ impl Live {
                     key: None,
                     observer: None,
                     uncached: false,
+                    observed: true,
                     route: None,
                     last_run,
                 };
@@ -248,7 +249,7 @@ impl Live {
     ) -> RunEnd {
         let RunTarget::Query(query_key) = &ticket.target else { unreachable!("an authentication has no answer") };
         let suspect = run.is_suspect();
-        let QueryRun { result, reads, seen, host_reported, .. } = run;
+        let QueryRun { result, reads, seen, host_reported, pure, .. } = run;
         let refresh = reads.refresh;
         self.failpoints.reach(Part::LiveQuery);
         if self.dev {
@@ -267,7 +268,7 @@ impl Live {
         let committed_at = ticket.cause.origin().map(|origin| origin.at);
         let answer = answer.made_for(AnswerOrigin::new(committed_at, span.at().remote()));
         let transient = answer.is_transient();
-        let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect };
+        let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect, pure };
         let ended = self.with(|registry| registry.finish(id, ticket, completed, now));
         let next = self.run_ended(&query_key.function, ended, span);
         if self.dev && ticket.caller.is_some() && next == NextStep::Idle {
@@ -277,7 +278,7 @@ impl Live {
     }
 
     /// The share key of a run's result.
-    fn share_key(&self, program: &Program, function: &str, seen: Option<crate::dispatch::Seen>) -> ShareKey {
+    pub(super) fn share_key(&self, program: &Program, function: &str, seen: Option<crate::dispatch::Seen>) -> ShareKey {
         let shareable = program.public(FunctionKind::Query, function).is_ok_and(|function| function.share);
         match (shareable, program.has_context) {
             _ if self.failpoints.has(Failpoint::ShareRegardless) => ShareKey::public(),

@@ -9,7 +9,7 @@ use crate::dispatch::Seen;
 const ABSENT: &str = "undefined";
 
 /// The callers that may share a result, beside the one it was computed for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum ShareKey {
     /// Every caller whose context has these values.
     Context(Seen),

@@ -25,8 +25,8 @@ pub(crate) struct SharedRegistry {
     runnable: Notify,
     /// The feed is read while the registry has any query.
     demand: Arc<FeedDemand>,
-    /// Every change that was visible in the database at this moment has been applied.
-    caught_up_at: watch::Sender<Option<Instant>>,
+    /// Every change of others that was visible in the database at this moment has been applied.
+    read_at: watch::Sender<Option<FeedRead>>,
     /// Commits of this process that are sent to Postgres and not applied yet.
     pending: Arc<PendingCommits>,
 }
@@ -44,7 +44,7 @@ impl SharedRegistry {
             to_run: Mutex::default(),
             runnable: Notify::new(),
             demand,
-            caught_up_at: watch::Sender::new(None),
+            read_at: watch::Sender::new(None),
             pending,
         }
     }
@@ -87,10 +87,38 @@ impl SharedRegistry {
         }
     }
 
-    /// The moment up to which every change visible in the database has been applied.
-    pub(super) fn caught_up_at(&self) -> watch::Receiver<Option<Instant>> {
-        self.caught_up_at.subscribe()
+    /// Waits until every change that was visible in the database at `moment` has been applied: the
+    /// change log has been read since, and the commits of this process from before have ended.
+    /// Cancel-safe.
+    pub(super) async fn caught_up_with(&self, moment: Instant) {
+        let mut read_at = self.read_at.subscribe();
+        // It cannot fail: the sender lives as long as this.
+        drop(read_at.wait_for(|read| read.is_some_and(|read| read.at >= moment)).await);
+        self.pending.ended_before(moment).await;
+        let read = *read_at.borrow();
+        if let Some(read) = read {
+            self.apply_read(read);
+        }
     }
+
+    /// Notes how far the registry has all changes. A commit of this process may be visible in
+    /// Postgres before it is applied here; one that was lost is found by the next read.
+    fn apply_read(&self, FeedRead { at, lost_commits }: FeedRead) {
+        // In this order: a commit is counted as lost before it is no longer pending.
+        let at = self.pending.oldest().map_or(at, |oldest| oldest.min(at));
+        if self.pending.lost_count() == lost_commits {
+            self.with(|registry| registry.caught_up(at));
+        }
+    }
+}
+
+/// A read of the change log.
+#[derive(Debug, Clone, Copy)]
+struct FeedRead {
+    /// When it began.
+    at: Instant,
+    /// How many commits of this process had been dropped before their end.
+    lost_commits: u64,
 }
 
 impl CommitReader for SharedRegistry {
@@ -101,11 +129,10 @@ impl CommitReader for SharedRegistry {
 }
 
 impl ChangeSink for SharedRegistry {
-    fn caught_up(&self, at: Instant) {
-        // A commit of this process may be visible in Postgres before it is applied here.
-        let at = self.pending.oldest().map_or(at, |oldest| oldest.min(at));
-        self.with(|registry| registry.caught_up(at));
-        self.caught_up_at.send_replace(Some(at));
+    fn caught_up(&self, at: Instant, lost_commits: u64) {
+        let read = FeedRead { at, lost_commits };
+        self.apply_read(read);
+        self.read_at.send_replace(Some(read));
     }
 
     fn set_tracked_tables(&self, tables: HashSet<Arc<str>>) {

@@ -24,7 +24,7 @@ impl Live {
         self.tasks.spawn(async move {
             let Ok(program) = live.loaded() else { return };
             let Ok(function) = program.public(FunctionKind::Query, &query_key.function) else { return };
-            let request = FunctionCall { function, input: query_key.input.clone(), caller: Some(other), key: None, observer: None, uncached: false, route: None, last_run: LastRun::default() };
+            let request = FunctionCall { function, input: query_key.input.clone(), caller: Some(other), key: None, observer: None, uncached: false, observed: false, route: None, last_run: LastRun::default() };
             let run = tokio::select! {
                 () = live.stop.cancelled() => return,
                 run = live.dispatcher.query(&program, &request) => run,

@@ -210,6 +210,7 @@ impl Live {
             key: None,
             observer: None,
             uncached: false,
+            observed: false,
             route: None,
             last_run: LastRun::default(),
         };

@@ -11,7 +11,7 @@ fn cache() -> Arc<ReadCache> {
 fn cache_with(oldest_pending: impl Fn() -> Option<Instant> + Send + Sync + 'static) -> Arc<ReadCache> {
     let cache = ReadCache::new(Arc::default(), Box::new(oldest_pending), Failpoints::default());
     cache.set_tracked_tables(["t".into()].into());
-    cache.caught_up(Instant::now());
+    cache.caught_up(Instant::now(), 0);
     cache.reloaded(schema());
     Arc::new(cache)
 }
@@ -112,7 +112,7 @@ fn no_answer_is_used_while_the_change_log_is_not_read() {
     let long_ago = Instant::now().checked_sub(MAX_FEED_AGE * 2).expect("a moment");
     cache.state.lock().caught_up_at = Some(long_ago);
     assert_eq!(answer(&cache, 1), None);
-    cache.caught_up(Instant::now());
+    cache.caught_up(Instant::now(), 0);
     assert_eq!(answer(&cache, 1), Some(document(1)));
 }
 
@@ -124,10 +124,10 @@ fn no_answer_is_used_while_a_commit_of_this_process_is_not_applied() {
     read(&cache, 1, 1);
     let long_ago = Instant::now().checked_sub(MAX_FEED_AGE * 2).expect("a moment");
     (*sent.lock(), cache.state.lock().caught_up_at) = (Some(long_ago), None);
-    cache.caught_up(Instant::now());
+    cache.caught_up(Instant::now(), 0);
     assert_eq!(answer(&cache, 1), None);
     *sent.lock() = None;
-    cache.caught_up(Instant::now());
+    cache.caught_up(Instant::now(), 0);
     assert_eq!(answer(&cache, 1), Some(document(1)));
 }
 
@@ -142,7 +142,7 @@ fn an_answer_ends_after_a_time_also_without_a_change() {
     assert_eq!(answer(&cache, 1), None);
     read(&cache, 1, 2);
     assert_eq!((answer(&cache, 1), cache.len()), (Some(document(2)), 1));
-    cache.caught_up(Instant::now() + MAX_AGE);
+    cache.caught_up(Instant::now() + MAX_AGE, 0);
     assert_eq!(cache.len(), 0);
 }
 
@@ -207,9 +207,9 @@ fn the_feed_is_needed_while_the_cache_is_in_use() {
     assert!(!*needed.borrow());
     answer(&cache, 1);
     assert!(*needed.borrow());
-    cache.caught_up(Instant::now() + IDLE / 2);
+    cache.caught_up(Instant::now() + IDLE / 2, 0);
     assert!(*needed.borrow());
-    cache.caught_up(Instant::now() + IDLE * 2);
+    cache.caught_up(Instant::now() + IDLE * 2, 0);
     assert!(!*needed.borrow());
 }
 

@@ -43,6 +43,9 @@ struct Instruments {
     /// By [`PoolKind`].
     pool_wait: Vec<BoundHistogram<f64>>,
     query_runs: Counter<u64>,
+    /// Calls answered from the result cache, and those that were not.
+    cache_hits: BoundCounter<u64>,
+    cache_misses: BoundCounter<u64>,
     frames: BoundCounter<u64>,
     frame_bytes: BoundCounter<u64>,
     /// By [`Stage`].
@@ -168,6 +171,10 @@ pub(crate) struct Gauges {
     pub sessions: usize,
     pub running_calls: usize,
     pub cached_reads: usize,
+    pub cached_results: usize,
+    pub cached_result_bytes: usize,
+    /// Results that were evicted because all were too large together.
+    pub evicted_results: u64,
     /// The open connections of each pool: those in use, and the idle ones.
     pub connections: [(PoolKind, usize, usize); 3],
     /// The lengths of queues, by name.
@@ -194,7 +201,12 @@ impl Metrics {
         let feed_lag =
             seconds("convoy.feed.lag", "Time from a commit until live queries know it, and until its frames.");
         let feed_lag = Stage::ALL.map(|stage| feed_lag.bind(&[KeyValue::new("stage", stage.as_str())]));
+        let cache =
+            counter("convoy.result_cache.calls", "Calls of queries, by whether the result cache had the answer.");
+        let cached = |outcome: &'static str| cache.bind(&[KeyValue::new("outcome", outcome)]);
         Metrics(Some(Arc::new(Instruments {
+            cache_hits: cached("hit"),
+            cache_misses: cached("miss"),
             calls: counter("convoy.calls", "Calls that have ended."),
             call_duration: seconds("convoy.call.duration", "Time of calls."),
             retries: counter("convoy.call.retries", "Repeated runs of functions."),
@@ -238,6 +250,10 @@ impl Metrics {
         gauge("convoy.sessions", "", "Connected live sessions.", |of| one(of.sessions));
         gauge("convoy.calls.running", "", "Functions that run or wait for JavaScript.", |of| one(of.running_calls));
         gauge("convoy.cached_reads", "", "Reads of createContext kept in memory.", |of| one(of.cached_reads));
+        gauge("convoy.result_cache.results", "", "Results that no live query keeps current, in memory.", |of| {
+            one(of.cached_results)
+        });
+        gauge("convoy.result_cache.size", "By", "Their memory.", |of| one(of.cached_result_bytes));
         gauge("convoy.pool.connections", "", "Open connections to Postgres.", |of| {
             let states =
                 of.connections.iter().flat_map(|(pool, used, idle)| [(pool, "used", *used), (pool, "idle", *idle)]);
@@ -251,6 +267,16 @@ impl Metrics {
         gauge("process.memory.usage", "By", "Resident memory of the process.", |_| {
             resident_bytes().map(|bytes| (bytes, Vec::new())).into_iter().collect()
         });
+        let evicting = gauges.clone();
+        meter
+            .u64_observable_counter("convoy.result_cache.evictions")
+            .with_description("Results that were evicted because all were too large together.")
+            .with_callback(move |observer| {
+                if let Some(gauges) = evicting() {
+                    observer.observe(gauges.evicted_results, &[]);
+                }
+            })
+            .build();
         meter
             .u64_observable_counter("convoy.dropped")
             .with_description("What was dropped because its queue was full.")
@@ -337,6 +363,13 @@ impl Metrics {
     pub(crate) fn feed_lag(&self, stage: Stage, time: Duration) {
         if let Some(instruments) = self.0.as_deref() {
             instruments.feed_lag[stage as usize].record(time.as_secs_f64());
+        }
+    }
+
+    /// Records a call of a query that the result cache may answer; `hit`: it did.
+    pub(crate) fn cached(&self, hit: bool) {
+        if let Some(instruments) = self.0.as_deref() {
+            if hit { &instruments.cache_hits } else { &instruments.cache_misses }.add(1);
         }
     }
 

@@ -66,8 +66,9 @@ fn functions() -> Functions {
 async fn counted() -> (TestDb, App, Wire) {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
-    // A long interval, because polls of the log would be counted.
-    let options = json!({ "databaseUrl": url, "limits": { "pollMs": 600_000, "triggerCheckMs": 600_000 } });
+    // Without results in memory and with a long interval, because reads of the log would be counted.
+    let limits = json!({ "pollMs": 600_000, "triggerCheckMs": 600_000, "idleQueryMs": 0 });
+    let options = json!({ "databaseUrl": url, "limits": limits });
     let app = db.app_with(options, json!([table("accounts", &[])]), functions()).await;
     (db, app, wire)
 }

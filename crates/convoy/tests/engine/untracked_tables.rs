@@ -327,5 +327,11 @@ async fn untracked_tables_are_never_answered_from_the_result_cache() {
     }
     let mut again = app.client().with_header("convoy-position", &position).watch("audit.all", json!({})).await;
     assert_eq!(again.next().await[0]["event"], "by hand");
+    // The same for calls that are made again and again.
+    for n in 2..8 {
+        db.psql().await.run("insert into audit values (gen_random_uuid(), '{}')").await;
+        let rows = app.client().query("audit.all", json!({})).await.data();
+        assert_eq!(rows.as_array().map(Vec::len), Some(n));
+    }
     app.engine.close().await;
 }

@@ -26,6 +26,8 @@ export type { Operation, ScanOperation } from './operations.js';
 export interface CallOptions {
   /** Whether the engine runs the whole call in one transaction (true); false for actions and `transaction: false`. */
   readonly transactional?: boolean;
+  /** Whether the engine asks if the result depends on anything that changes without a write. */
+  readonly observed?: boolean;
 }
 
 /** The operations of one call. */
@@ -42,6 +44,10 @@ export class Call {
   isMakingContext = false;
   /** False once a `share: false` function has joined the call. */
   isShareable = true;
+  /** Whether the engine asks if the result depends on anything that changes without a write. */
+  readonly isObserved: boolean;
+  /** False once the call has used such a source, as far as it is watched. */
+  isPure = true;
   /** The settings of row-level security; `null` before the first operation under the role of clients. */
   rowSettings: CallSettings | null = null;
   readonly #batches: Batches;
@@ -55,6 +61,7 @@ export class Call {
     this.kind = kind;
     this.engine = engine;
     this.transactional = options.transactional ?? true;
+    this.isObserved = options.observed ?? false;
     this.#batches = new Batches(engine, id);
   }
 

@@ -42,20 +42,19 @@ export class InlineExecutor implements Executor {
   readonly #engine: NativeEngine;
   readonly #host: Host;
   readonly #options: ExecutorOptions;
-  /** Watches queries; only in development. */
-  readonly #watch: QueryWatch | null;
+  readonly #watch: QueryWatch;
 
   constructor(engine: NativeEngine, options: ExecutorOptions) {
     this.#engine = engine;
     this.#host = new Host(engine);
     this.#options = options;
-    this.#watch = options.dev ? new QueryWatch() : null;
+    this.#watch = new QueryWatch(options.dev ? console.warn : null);
   }
 
   async load(program: ProgramSource | ProgramModule): Promise<LoadReport> {
     const source = isProgramModule(program) ? await importProgram(addressOf(program)) : program;
     const prepared = prepareProgram(source, {
-      dev: this.#watch !== null,
+      dev: this.#options.dev,
       watch: this.#watch,
       resultBytes: this.#options.resultBytes,
     });
@@ -63,7 +62,7 @@ export class InlineExecutor implements Executor {
     const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(prepared)));
     const report = JSON.parse(text) as LoadReport;
     allowHeldInserts(prepared, tablesWithHeldInserts(report));
-    this.#watch?.reset();
+    this.#watch.reset();
     return report;
   }
 
@@ -76,6 +75,6 @@ export class InlineExecutor implements Executor {
   }
 
   async close(): Promise<void> {
-    this.#watch?.close();
+    this.#watch.close();
   }
 }

@@ -127,7 +127,7 @@ async function runJoined(run: Run, input: string, options: BaseOptions): Promise
   const args = await argumentsIn(input, definition.input, warnings);
   if (run.endReason !== null) throw run.endReason;
   const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, options)));
-  const result = await callHandler(run.program, run.fn, ctx, args);
+  const result = await callHandler(run.program, run.fn, run.call, { context: ctx, args });
   const { returns } = definition;
   const parsed = returns === undefined ? result : await parseMaybeAsync(returns, result, RESULT);
   const { lossy } = run.call;
@@ -204,8 +204,10 @@ function currentTime({ call, program }: Run, everyMs: number | undefined): numbe
       );
     }
     call.refreshEvery(everyMs);
+  } else {
+    call.isPure = false;
   }
-  return program.dev ? untrackedNow() : Date.now();
+  return program.dev || call.isObserved ? untrackedNow() : Date.now();
 }
 
 function methodFor(kind: FunctionKind): string {

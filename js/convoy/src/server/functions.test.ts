@@ -51,7 +51,11 @@ describe('query and mutation', () => {
   });
 
   it('record how queries answer GET, and refuse contradictions', () => {
-    expect(query({ handler: anything })).toMatchObject({ http: null, cache: null });
+    expect(query({ handler: anything })).toMatchObject({ http: null, cache: null, resultCache: true });
+    expect(query({ cache: false, handler: anything })).toMatchObject({ http: null, cache: null, resultCache: false });
+    expect(describeFunctions({ now: query({ http: 'GET', cache: false, handler: anything }) })).toMatchObject([
+      { name: 'now', http: 'GET', resultCache: false },
+    ]);
     const cache = { public: true, maxAge: 60 } as const;
     const prices = query({ http: 'GET', cache, handler: anything });
     expect(prices).toMatchObject({ http: 'GET', cache });
@@ -65,7 +69,7 @@ describe('query and mutation', () => {
       expect(define(of, { http: 'GET' })).toThrow('`http` and `cache` are for queries that clients call');
     }
     expect(define(query, { http: 'PUT' })).toThrow("`http` is 'GET'");
-    expect(define(query, { cache })).toThrow("`http` is 'GET', and `cache` needs it");
+    expect(define(query, { cache })).toThrow("needs `http: 'GET'`");
     for (const wrong of [
       null,
       {},

@@ -93,8 +93,12 @@ export interface QueryOptions extends QueryLimits {
    * no body. Its arguments are then part of the URL, which logs may show.
    */
   readonly http?: 'GET';
-  /** What shared caches, such as a CDN, may do with answers to GET. Without it, they keep none. */
-  readonly cache?: PublicCache;
+  /**
+   * What shared caches, such as a CDN, may do with answers to GET. Without it, they keep none. With `false`, the server's
+   * own result cache keeps none either: every call runs. For queries that depend on more than their arguments, their
+   * context and documents.
+   */
+  readonly cache?: PublicCache | false;
 }
 
 /** Lets shared caches keep the answers of a query with `http: 'GET'` that are the same for everyone. */
@@ -134,6 +138,8 @@ export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args =
   readonly http: 'GET' | null;
   /** For how long shared caches may keep answers of a query. */
   readonly cache: PublicCache | null;
+  /** False for a query defined with `cache: false`: its calls are never answered from memory. */
+  readonly resultCache: boolean;
   /** True for a function defined with `authed`. */
   readonly authed: boolean;
   /** False for a mutation defined with `transaction: false`. */
@@ -351,23 +357,25 @@ const MAX_AGE = 31_536_000;
 function httpOptions(
   builderName: BuilderName,
   { http, cache, share }: LooseDefinition,
-): Pick<AnyConvoyFunction, 'http' | 'cache'> {
+): Pick<AnyConvoyFunction, 'http' | 'cache' | 'resultCache'> {
   const refuse = (problem: string): never => {
     throw new TypeError(`${builderName}({ … }): ${problem}`);
   };
-  if (http === undefined && cache === undefined) return { http: null, cache: null };
+  if (http === undefined && cache === undefined) return { http: null, cache: null, resultCache: true };
   if (builderName !== 'query') {
     return refuse('`http` and `cache` are for queries that clients call; this function is not one, so remove them.');
   }
-  if (http !== 'GET') return refuse("`http` is 'GET', and `cache` needs it; other methods are not supported.");
-  if (cache === undefined) return { http, cache: null };
+  if (http !== undefined && http !== 'GET') return refuse("`http` is 'GET'; other methods are not supported.");
+  if (cache === false) return { http: http ?? null, cache: null, resultCache: false };
+  if (http === undefined) return refuse("`cache: { public: true, maxAge }` needs `http: 'GET'`.");
+  if (cache === undefined) return { http, cache: null, resultCache: true };
   const { public: isPublic, maxAge } = (cache ?? {}) as Partial<Record<keyof PublicCache, unknown>>;
   const isAge = typeof maxAge === 'number' && Number.isInteger(maxAge) && maxAge >= 0 && maxAge <= MAX_AGE;
   if (isPublic !== true || !isAge) {
-    return refuse('`cache` is { public: true, maxAge }, with whole seconds up to a year.');
+    return refuse('`cache` is false, or { public: true, maxAge } with whole seconds up to a year.');
   }
   if (share === false) return refuse('`share: false` keeps results from other callers, so leave out `cache`.');
-  return { http, cache: { public: true, maxAge } };
+  return { http, cache: { public: true, maxAge }, resultCache: true };
 }
 
 function inputSchema(builderName: string, input: unknown): ZodType {

@@ -20,7 +20,7 @@ import { type Base, baseOf, type StartCall } from './function-calls.js';
 import { RESULT } from './functions.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
 import { isThenable } from './observed-promise.js';
-import { callHandler, type NamedFunction, type Program } from './program.js';
+import { callHandler, type NamedFunction, type Program, watched } from './program.js';
 import { type Caller, CONTEXT_ONLY, type InheritedContext, NO_CALLER, type RequestJson, RootRun } from './root-run.js';
 import { RouteCall } from './route-call.js';
 import { inSpan } from './telemetry/user-spans.js';
@@ -32,6 +32,7 @@ interface Delivered {
   readonly callId: number;
   readonly text: string;
   readonly request: string | null;
+  readonly observed?: boolean;
 }
 
 export class Host {
@@ -51,6 +52,8 @@ export class Host {
     return (kind, callId, index, text, request) => {
       if (typeof text !== 'string') this.#resolveBatch(callId, index, text);
       else if (kind === DELIVERY.call) this.#run(program, program.functions[index], { callId, text, request });
+      else if (kind === DELIVERY.observedCall)
+        this.#run(program, program.functions[index], { callId, text, request, observed: true });
       else if (kind === DELIVERY.route) this.#run(program, program.routes[index], { callId, text, request });
       else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, { callId, text, request });
       else if (kind === DELIVERY.results) this.#resolveBatch(callId, index, text);
@@ -72,13 +75,14 @@ export class Host {
   }
 
   /** First step: parses the arguments, or makes the request of a route. */
-  #run(program: Program, fn: NamedFunction | undefined, { callId, text, request }: Delivered): void {
+  #run(program: Program, fn: NamedFunction | undefined, { callId, text, request, observed = false }: Delivered): void {
     let run: RootRun | undefined;
     try {
       if (fn === undefined) throw new ConvoyError('NOT_FOUND', 'There is no such function.');
       const { kind, transaction, input } = fn.definition;
       const call = new Call(callId, kind, this.#engine, {
         transactional: kind !== 'action' && transaction,
+        observed,
       });
       const caller = request === null ? NO_CALLER : this.#parseCaller(request);
       run = new RootRun(program, fn, call, caller);
@@ -86,7 +90,8 @@ export class Host {
         this.#makeContext(run, new RouteCall(this.#engine, run, text));
         return;
       }
-      const args = argumentsIn(text, input, program.dev ? new DevWarnings(program, call, fn.name) : null);
+      const warnings = program.dev ? new DevWarnings(program, call, fn.name) : null;
+      const args = watched(program, fn, call, () => argumentsIn(text, input, warnings));
       if (isThenable(args)) this.#continue(run, args, (parsed) => this.#makeContext(run as RootRun, parsed));
       else this.#makeContext(run, args);
     } catch (error) {
@@ -146,7 +151,8 @@ export class Host {
   /** Fourth step, with the context: calls the handler. */
   #callHandler(run: RootRun, context: object, args: unknown): void {
     const ctx = run.enter(context);
-    const result = run.program.inProgramContext(inSpan, run.call, callHandler, run.program, run.fn, ctx, args);
+    const { program, fn, call } = run;
+    const result = program.inProgramContext(inSpan, call, callHandler, program, fn, call, { context: ctx, args });
     if (isThenable(result)) this.#continue(run, result, (value) => this.#onReturn(run, value));
     else this.#onReturn(run, result);
   }
@@ -163,7 +169,7 @@ export class Host {
       this.#succeed(run, result);
       return;
     }
-    const parsed = parseMaybeAsync(returns, result, RESULT);
+    const parsed = watched(run.program, run.fn, run.call, () => parseMaybeAsync(returns, result, RESULT));
     const answer = (value: unknown): void => {
       run.call.lossy?.adopt(result);
       run.call.lossy?.carry(result, value);

@@ -171,6 +171,8 @@ export interface CallMetadata {
   readonly identity?: string;
   /** For a query: the time after which its result is stale. */
   readonly refreshMs?: number;
+  /** For an observed query: the result depends on something that changes without a write. */
+  readonly impure?: true;
   /**
    * The context members a query has read (for `DELIVERY.context`, all members): by key the canonical text of the value,
    * or `null` if it equals no other. Absent if the reads are unknown.
@@ -196,6 +198,8 @@ export interface FunctionDescription {
   readonly persist?: false;
   /** A method beside POST by which a query can be called. */
   readonly http?: 'GET';
+  /** `false` for a query whose calls always run. */
+  readonly resultCache?: false;
   /** For how many seconds shared caches may keep an answer of such a query. */
   readonly cache?: { readonly maxAge: number };
   /** How often one caller may call it. */
@@ -233,6 +237,8 @@ export const DELIVERY = {
   route: 5,
   /** A no-op whose return shows the engine that this thread is responsive. */
   ping: 4,
+  /** As `call`, and the response says if the result depends on anything that changes without a write. */
+  observedCall: 6,
 } as const;
 
 /** The part of a load report about one table. */

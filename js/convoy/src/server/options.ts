@@ -42,10 +42,13 @@ export interface ConvoyLimits {
   readonly queriesPerStream?: number;
   /** How often the context of a live stream is created again without other cause, in milliseconds (60,000). */
   readonly contextRefreshMs?: number;
-  /** How long the result of a live query is kept after its last subscriber has left, in milliseconds (10,000). */
+  /**
+   * How long the result cache keeps the result of a call, and of a live query after its last subscriber has left (60 s).
+   * With 0 it keeps neither.
+   */
   readonly idleQueryMs?: number;
-  /** Results of live queries without subscribers that are kept (10,000); beyond, the oldest is dropped. */
-  readonly idleQueries?: number;
+  /** The size of those results together (64 MiB); beyond, those that are cheap to compute for their size are dropped. */
+  readonly resultCacheBytes?: number;
   /** How long a call waits for a connection to Postgres, in milliseconds (5,000); `UNAVAILABLE`. */
   readonly connectionMs?: number;
   /** The largest size of a request's headers together, in bytes (64 KiB); `PAYLOAD_TOO_LARGE` with status 431. */

@@ -16,13 +16,14 @@ import {
 } from '../schema/index.js';
 import { BACKFILL_DESCRIPTION, BACKFILL_NAME, defaultBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
+import type { Call } from './call.js';
 import type { CreateContext } from './contexts.js';
 import { DEV_QUERY_DESCRIPTION, DEV_QUERY_NAME, devQuery } from './dev-query.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
 import { OPENAPI_DESCRIPTION, OPENAPI_NAME, openApiFunction } from './openapi/function.js';
 import { checkedSchemes, type SecuritySchemes } from './openapi/security-schemes.js';
-import type { QueryWatch } from './query-watch.js';
+import { QueryWatch } from './query-watch.js';
 import { routeFunction } from './route-call.js';
 import { describeRoutes, listRoutes, type RouteModule } from './routes.js';
 import { checkedRowLevelSecurity, type RowLevelSecurity } from './row-security/row-level-security.js';
@@ -93,8 +94,8 @@ export interface Program {
   readonly dev: boolean;
   /** Tables whose inserts may be held until the next operation; see `allowHeldInserts`. */
   holdsInserts: ReadonlySet<string>;
-  /** Watches the handlers of queries; only in development. */
-  readonly watch: QueryWatch | null;
+  /** Watches the handlers of queries: in development all of them, else those of observed calls. */
+  readonly watch: QueryWatch;
   /** The maximum size of a result. */
   readonly resultBytes: number;
   /** Runs a callback in a copy of the async context the program was loaded in, without the storages of other calls. */
@@ -107,13 +108,13 @@ export interface Program {
 /** Options of a program. */
 export interface ProgramOptions {
   readonly dev?: boolean;
-  readonly watch?: QueryWatch | null;
+  readonly watch?: QueryWatch;
   readonly resultBytes?: number;
 }
 
 /** Prepares a program. Throws if a function has an invalid name, or a security scheme has a mistake. */
 export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
-  const { dev = false, watch = null, resultBytes = DEFAULT_MAX_RESULT_BYTES } = options;
+  const { dev = false, watch = new QueryWatch(), resultBytes = DEFAULT_MAX_RESULT_BYTES } = options;
   const functions = listFunctions(source.functions);
   const tables = Object.entries(source.schema.tables).map(
     ([name, table]) => [name, prepareTable(name, table)] as const,
@@ -172,16 +173,21 @@ function hasRules({ tables }: SchemaDefinition): boolean {
   return Object.values(tables).some(({ rules }) => rules !== null);
 }
 
-/** Calls the handler of a function; in development it is tracked, and the handler of a query is watched. */
+/** Calls the handler of a function, which joins or is `call`; in development it is tracked. */
 export function callHandler(
-  { dev, watch }: Program,
-  { name, definition }: NamedFunction,
-  context: object,
-  args: unknown,
+  program: Program,
+  fn: NamedFunction,
+  call: Call,
+  { context, args }: { readonly context: object; readonly args: unknown },
 ): unknown {
-  if (!dev) return definition.handler(context, args);
-  const run = (): unknown => runAs(name, () => definition.handler(context, args));
-  return watch === null || definition.kind !== 'query' ? run() : watch.run(name, run);
+  const { name, definition } = fn;
+  const run = (): unknown => definition.handler(context, args);
+  return watched(program, fn, call, program.dev ? () => runAs(name, run) : run);
+}
+
+/** Runs code of a function; of a query whose result may be kept, and of every query in development, it is watched. */
+export function watched<T>({ dev, watch }: Program, { name, definition }: NamedFunction, call: Call, code: () => T): T {
+  return (dev || call.isObserved) && definition.kind === 'query' ? watch.run(name, call, code) : code();
 }
 
 /** The JSON description that the engine loads, with the functions in the program's order. */
@@ -226,6 +232,7 @@ export function describeFunctions(tree: FunctionTree): FunctionDescription[] {
     share: definition.share,
     ...(definition.persist ? {} : { persist: false as const }),
     ...(definition.http === null ? {} : { http: definition.http }),
+    ...(definition.resultCache ? {} : { resultCache: false as const }),
     ...(definition.cache === null ? {} : { cache: { maxAge: definition.cache.maxAge } }),
     ...(definition.rateLimit === null ? {} : { rateLimit: definition.rateLimit }),
     ...(Object.keys(definition.limits).length === 0 ? {} : { limits: definition.limits }),

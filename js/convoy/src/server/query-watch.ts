@@ -1,9 +1,10 @@
 /**
- * Development only: warns when a query uses an impure source (the time, random numbers, the network), whose value changes
- * without any write. Such a query would keep an old result forever, because no change makes it run again.
+ * Sees when a query uses an impure source (the time, random numbers, the network), whose value changes without any write.
+ * No change makes such a query run again, so its result is not kept for later calls, and development warns about it.
  *
- * From the first open watch until the last one is closed, the globals are replaced by proxies that also check whether a
- * query is running. Production opens none, so the globals stay as they are.
+ * From the first watched handler of a thread until its last watch is closed, the globals are replaced by proxies that
+ * also check whether a watched query is running. An async context slows down every promise a little, so production
+ * watches only the runs whose result may be kept.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -12,14 +13,23 @@ const ALTERNATIVES = {
   'Date.now()': 'use ctx.now(everyMs), which also runs the query again at that interval',
   'new Date()': 'use new Date(ctx.now(everyMs)), which also runs the query again at that interval',
   'Math.random()': 'draw the number in a mutation and store it',
+  'crypto.randomUUID()': 'draw the value in a mutation and store it',
+  'crypto.getRandomValues()': 'draw the value in a mutation and store it',
   'fetch()': 'fetch in an action and store the response',
 } as const;
 
 type Impurity = keyof typeof ALTERNATIVES;
 
+/** What a watched handler has to tell. */
+interface Observed {
+  /** Set to false once an impure source was used. */
+  isPure: boolean;
+}
+
 interface RunningQuery {
   readonly watch: QueryWatch;
   readonly name: string;
+  readonly observed: Observed;
 }
 
 /** The query whose handler runs in this async context. */
@@ -29,20 +39,24 @@ const running = new AsyncLocalStorage<RunningQuery | undefined>();
 let open = 0;
 let restoreGlobals: () => void = () => {};
 
-/** Watches the queries of one Convoy. Warns once for each query and source, until other code is loaded. */
+/** Watches the queries of one Convoy. */
 export class QueryWatch {
-  readonly #warn: (message: string) => void;
+  readonly #warn: ((message: string) => void) | null;
   readonly #reported = new Set<string>();
-  #closed = false;
+  #state: 'unused' | 'open' | 'closed' = 'unused';
 
-  constructor(warn: (message: string) => void = console.warn) {
+  /** With `warn`, each query and source causes one warning, until other code is loaded. */
+  constructor(warn: ((message: string) => void) | null = null) {
     this.#warn = warn;
-    if (open++ === 0) restoreGlobals = replaceGlobals();
   }
 
-  /** Runs the handler of the query `name`, watched. */
-  run<T>(name: string, handler: () => T): T {
-    return running.run({ watch: this, name }, handler);
+  /** Runs code of the query `name`, watched. */
+  run<T>(name: string, observed: Observed, code: () => T): T {
+    if (this.#state === 'unused') {
+      this.#state = 'open';
+      if (open++ === 0) restoreGlobals = replaceGlobals();
+    }
+    return running.run({ watch: this, name, observed }, code);
   }
 
   /** Called when other code is in place, which may cause the same warnings again. */
@@ -51,24 +65,24 @@ export class QueryWatch {
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    if (--open === 0) restoreGlobals();
+    const wasOpen = this.#state === 'open';
+    this.#state = 'closed';
+    if (wasOpen && --open === 0) restoreGlobals();
   }
 
-  /** Warns that the query `name` has used `impurity`. */
-  report(name: string, impurity: Impurity, location: string): void {
+  /** Warns that the query `name` has used `impurity`; `location` says where. */
+  report(name: string, impurity: Impurity, location: () => string): void {
     const key = `${name} ${impurity}`;
-    if (this.#closed || this.#reported.has(key)) return;
+    if (this.#warn === null || this.#state === 'closed' || this.#reported.has(key)) return;
     this.#reported.add(key);
     this.#warn(
-      `convoy: the query ${name} calls ${impurity}${location}, and does not run again when that value changes; ` +
+      `convoy: the query ${name} calls ${impurity}${location()}, and does not run again when that value changes; ` +
         `${ALTERNATIVES[impurity]}.`,
     );
   }
 }
 
-/** `Date.now()` for our own code, without a warning. */
+/** `Date.now()` for our own code, without a report. */
 export function untrackedNow(): number {
   return running.run(undefined, () => Date.now());
 }
@@ -76,7 +90,9 @@ export function untrackedNow(): number {
 // biome-ignore lint/complexity/noBannedTypes: `captureStackTrace` takes any function.
 function reportUse(impurity: Impurity, replacement: Function): void {
   const query = running.getStore();
-  query?.watch.report(query.name, impurity, callerLocation(replacement));
+  if (query === undefined) return;
+  query.observed.isPure = false;
+  query.watch.report(query.name, impurity, () => callerLocation(replacement));
 }
 
 /** ` (at file:line:column)` of the code that called `replacement`. */
@@ -108,6 +124,8 @@ function replaceGlobals(): () => void {
     replace(prototype, 'constructor', () => watchedDate),
     replace(globalThis, 'Date', () => watchedDate),
     replace(Math, 'random', reporting('Math.random()')),
+    replace(Crypto.prototype, 'randomUUID', reporting('crypto.randomUUID()')),
+    replace(Crypto.prototype, 'getRandomValues', reporting('crypto.getRandomValues()')),
     replace(globalThis, 'fetch', reporting('fetch()')),
   ];
   return () => {

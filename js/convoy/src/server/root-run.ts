@@ -78,12 +78,14 @@ export class RootRun extends Run {
     const refreshMs = isQuery ? call.refreshMs : null;
     const expiresAt = isQuery ? this.expiresAt : null;
     const reads = isQuery ? this.#contextReads() : null;
-    const parts = [held, fingerprint, user, refreshMs, expiresAt, reads];
+    const impure = call.isObserved && !call.isPure ? true : null;
+    const parts = [held, fingerprint, user, refreshMs, impure, expiresAt, reads];
     if (parts.every((part) => part === null)) return null;
     const metadata: CallMetadata = {
       ...(fingerprint === null ? {} : { identity: fingerprint }),
       ...(user === null ? {} : { user }),
       ...(refreshMs === null ? {} : { refreshMs }),
+      ...(impure === null ? {} : { impure }),
       ...(expiresAt === null ? {} : { expiresAt }),
       ...(reads === null ? {} : { seen: Object.fromEntries(reads) }),
     };

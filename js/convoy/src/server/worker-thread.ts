@@ -19,7 +19,7 @@ redirectOutput(addon);
 // So that stacks contain the names of source files.
 if (sourceMaps) process.setSourceMapsEnabled(true);
 const native = addon.attach(engine, threadId);
-const watch = dev ? new QueryWatch() : null;
+const watch = new QueryWatch(dev ? console.warn : null);
 let program: Program | null = null;
 
 const post = (message: FromWorker): void => parentPort?.postMessage(message);

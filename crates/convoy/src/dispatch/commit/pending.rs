@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::change::InDoubtCommits;
 use crate::failpoints::{Failpoint, Failpoints};
@@ -14,6 +15,8 @@ use crate::failpoints::{Failpoint, Failpoints};
 /// The pending commits.
 pub(crate) struct PendingCommits {
     pending: Mutex<Sent>,
+    /// One has ended.
+    ended: Notify,
     in_doubt: InDoubtCommits,
     failpoints: Failpoints,
 }
@@ -28,7 +31,7 @@ struct Sent {
 impl PendingCommits {
     /// An empty set. Commits that are dropped before their end are counted in `in_doubt`.
     pub(crate) fn new(in_doubt: InDoubtCommits, failpoints: Failpoints) -> PendingCommits {
-        PendingCommits { pending: Mutex::default(), in_doubt, failpoints }
+        PendingCommits { pending: Mutex::default(), ended: Notify::new(), in_doubt, failpoints }
     }
 
     /// Adds a commit that is sent now.
@@ -44,6 +47,22 @@ impl PendingCommits {
     /// When the oldest pending commit was sent.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.pending.lock().since.first_key_value().map(|(_, since)| *since)
+    }
+
+    /// Waits until all that were sent before this moment have ended.
+    pub(crate) async fn ended_before(&self, moment: Instant) {
+        loop {
+            let ended = self.ended.notified();
+            if self.oldest().is_none_or(|oldest| oldest >= moment) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// How many were dropped before their end.
+    pub(crate) fn lost_count(&self) -> u64 {
+        self.in_doubt.lost_count()
     }
 }
 
@@ -68,6 +87,7 @@ impl Drop for Pending {
             self.commits.in_doubt.add_lost();
         }
         self.commits.pending.lock().since.remove(&self.number);
+        self.commits.ended.notify_waiters();
     }
 }
 

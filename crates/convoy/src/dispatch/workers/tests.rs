@@ -158,8 +158,15 @@ fn start_on(host: &dyn FunctionHost, call: u64) -> mpsc::Receiver<FromHost> {
 fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc::Receiver<FromHost> {
     let (link, messages) = CallLink::new(None);
     let (work, input) = (HostTask::Function(0), "{}".into());
-    let invocation =
-        HostInvocation { call: CallId(call), work, function: function.into(), input, request: None, span: None };
+    let invocation = HostInvocation {
+        call: CallId(call),
+        work,
+        function: function.into(),
+        input,
+        request: None,
+        observed: false,
+        span: None,
+    };
     drop(host.start(invocation, link));
     messages
 }

@@ -32,6 +32,7 @@ impl Registry {
     /// Applies a commit. Queued queries include it in their next run; running ones are
     /// compared with it when they finish.
     pub(crate) fn changed(&mut self, commit: &Arc<Commit>) {
+        std::mem::take(&mut self.dropped_late).into_iter().for_each(|id| self.remove_query(id));
         let sequence = self.recent_commits.add(commit);
         let changes = &commit.changes;
         self.failpoints.reach(Part::Registry);
@@ -62,7 +63,10 @@ impl Registry {
         let Some(query) = self.queries.get_mut(&id) else { return };
         if query.subscribers.is_empty() && !query.is_auth() {
             // It has no subscribers, so it is removed instead of run.
-            self.remove_query(id);
+            match self.failpoints.has(Failpoint::DropResultsLate) {
+                true => self.dropped_late.push(id),
+                false => self.remove_query(id),
+            }
             return;
         }
         query.first_missing.get_or_insert(sequence);
@@ -147,7 +151,7 @@ impl Registry {
             }
             self.effects.wake.push(session.wake.clone());
         }
-        self.remove_idle_queries(at);
+        self.remove_excess(at);
     }
 
     /// Sets the moment at which the answer of this run expires.
@@ -173,21 +177,6 @@ impl Registry {
             let run = query.runs;
             if self.requeue(id, run, CauseKind::Expired) {
                 self.effects.run.push(id);
-            }
-        }
-    }
-
-    /// Removes queries without subscribers after their retention.
-    pub(super) fn remove_idle_queries(&mut self, now: Instant) {
-        while let Some((since, id)) = self.idle_queries.front().copied() {
-            let full = self.idle_queries.len() > self.retention.max;
-            if !full && now.saturating_duration_since(since) < self.retention.time {
-                return;
-            }
-            self.idle_queries.pop_front();
-            // A client may have subscribed again, and even left again.
-            if self.queries.get(&id).is_some_and(|query| query.idle_since == Some(since)) {
-                self.remove_query(id);
             }
         }
     }

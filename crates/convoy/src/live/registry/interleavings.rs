@@ -51,7 +51,7 @@ struct World {
 impl World {
     fn new(failpoints: Failpoints) -> Shared<World> {
         Shared::new(World {
-            registry: Mutex::new(Registry::new(Retention { time: Duration::from_secs(1), max: 10 }, failpoints)),
+            registry: Mutex::new(Registry::new(Retention { time: Duration::from_secs(1), bytes: 1 << 20 }, failpoints)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
             written: Mutex::default(),
@@ -134,8 +134,13 @@ impl World {
                 let failure = crate::error::Failure::new(crate::error::Code::Timeout, "it took too long");
                 let answer =
                     Answer::new("f", Err(failure), AnswerStamp { ts: 0, position: "".into(), cause: None }, None);
-                let completed =
-                    CompletedRun { reads: ReadSet::default(), answer: Arc::new(answer), share: None, suspect: true };
+                let completed = CompletedRun {
+                    reads: ReadSet::default(),
+                    answer: Arc::new(answer),
+                    share: None,
+                    suspect: true,
+                    pure: true,
+                };
                 let now = self.now();
                 let next = self.with(|registry| registry.finish(id, &ticket, completed, now)).next;
                 if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, ticket.run, CauseKind::Retry)) {
@@ -148,7 +153,7 @@ impl World {
             reads.table(&query_key.input);
             let stamp = AnswerStamp { ts: 0, position: "".into(), cause: None };
             let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), stamp, None));
-            let completed = CompletedRun { reads, answer, share: Some(ShareKey::public()), suspect: false };
+            let completed = CompletedRun { reads, answer, share: Some(ShareKey::public()), suspect: false, pure: true };
             let now = self.now();
             if self.with(|registry| registry.finish(id, &ticket, completed, now)).next == NextStep::Idle {
                 return true;

@@ -12,16 +12,18 @@
 mod changes;
 mod describe;
 mod frame_builder;
+mod kept_results;
 mod own_mutations;
 mod query;
 mod query_index;
 mod restart;
+mod retained;
 mod run_counts;
 mod session;
 mod session_auth;
 mod subscriptions;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +32,10 @@ use tokio::sync::Notify;
 
 pub(super) use describe::Now;
 pub(crate) use describe::{FunctionInfo, QueryInfo};
+pub(crate) use kept_results::{CacheLookup, CacheRequest, CacheSize, KeptResult};
 pub(super) use query::RunTarget;
 pub(super) use query_index::QueryKey;
+pub(crate) use retained::Retention;
 pub(crate) use session::{SessionContext, SessionHandle, StreamFormat};
 pub(super) use session_auth::{Admission, NewSession};
 pub(super) use subscriptions::{ResolvedRequest, SubscribeRequest};
@@ -43,16 +47,14 @@ use super::message::SessionId;
 use super::share_key::ShareKey;
 use crate::change::TablesRead;
 use crate::db::ReadSet;
-use crate::dispatch::Seen;
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::invalidation::{ReadIndex, RecentCommits};
+use kept_results::KeptRun;
 use query::{Phase, Query};
 use query_index::QueryIndex;
+use retained::Retained;
 use run_counts::FunctionRuns;
 use session::LiveSession;
-
-/// How long ago the change log may have been read for answers from memory.
-const MAX_FEED_AGE: Duration = Duration::from_secs(1);
 
 /// All live queries and sessions of a process.
 #[derive(Debug, Default)]
@@ -69,10 +71,12 @@ pub(super) struct Registry {
     by_address: HashMap<IpAddr, usize>,
     /// The subscriptions of all sessions.
     subscription_count: usize,
-    /// Which results without subscribers are retained.
-    retention: Retention,
-    /// Queries without subscribers, the next to be removed first.
-    idle_queries: VecDeque<(Instant, QueryId)>,
+    /// Queries without subscribers whose results are kept.
+    retained: Retained,
+    /// The runs of calls whose results may be kept.
+    kept_runs: HashMap<QueryId, KeptRun>,
+    /// Of [`Failpoint::DropResultsLate`].
+    dropped_late: Vec<QueryId>,
     /// When answers expire.
     due: BTreeSet<(Instant, QueryId)>,
     /// Every change that was visible in the database at this moment has been applied.
@@ -89,15 +93,6 @@ pub(super) struct Registry {
     effects: Effects,
     /// Set while an event is applied; still set afterwards if it panicked.
     poisoned: bool,
-}
-
-/// Which results without subscribers are retained, for clients that return.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Retention {
-    /// For how long.
-    pub time: Duration,
-    /// How many.
-    pub max: usize,
 }
 
 /// The work that follows from an event.
@@ -144,6 +139,8 @@ pub(super) struct CompletedRun {
     pub share: Option<ShareKey>,
     /// Whether its caller may be the cause of its failure.
     pub suspect: bool,
+    /// Whether it depends only on its input, its context and what it has read.
+    pub pure: bool,
 }
 
 /// The end of a run.
@@ -171,29 +168,6 @@ pub(super) enum NextStep {
     RunAgain,
 }
 
-/// A call that may be answered from the result cache.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CacheRequest<'a> {
-    /// The function and its input.
-    pub query_key: &'a QueryKey,
-    /// The caller's context.
-    pub identity: &'a Seen,
-    /// The moment until which the caller has seen everything.
-    pub since: Instant,
-}
-
-/// The result of a cache lookup.
-#[derive(Debug)]
-pub(super) enum CacheLookup {
-    /// An answer that was current at this moment.
-    Hit(Arc<Answer>, Instant),
-    /// An answer without a known change, but the change log has not been read far
-    /// enough to confirm it.
-    Unconfirmed,
-    /// No answer.
-    Miss,
-}
-
 /// The number of queries and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -210,7 +184,7 @@ pub(crate) struct Counts {
 impl Registry {
     /// An empty registry.
     pub(super) fn new(retention: Retention, failpoints: Failpoints) -> Registry {
-        Registry { retention, failpoints, ..Registry::default() }
+        Registry { retained: Retained::new(retention), failpoints, ..Registry::default() }
     }
 
     /// Takes the work that follows from the events since the last call.
@@ -271,11 +245,12 @@ impl Registry {
     /// Ends a run. Its answer is sent unless it equals the last one, also when the query
     /// must run again, so that clients receive updates under constant writes.
     pub(super) fn finish(&mut self, id: QueryId, ticket: &Ticket, completed: CompletedRun, now: Instant) -> EndedRun {
-        let CompletedRun { reads, answer, share, suspect } = completed;
+        let CompletedRun { reads, answer, share, suspect, pure } = completed;
         let transient = answer.is_transient();
         let Some(began) = self.end_run(id, reads, transient) else { return EndedRun::removed() };
         let Some(query) = self.queries.get_mut(&id) else { return EndedRun::removed() };
         let equal = query.answer.as_ref().map(|previous| previous.hash() == answer.hash());
+        query.pure = pure;
         if equal != Some(true) {
             query.answer = Some(answer);
             query.answered_at = Some(now);
@@ -397,29 +372,6 @@ impl Registry {
         true
     }
 
-    /// Looks for the answer to a call in the queries that its caller may share.
-    pub(super) fn lookup(&self, request: &CacheRequest<'_>, now: Instant) -> CacheLookup {
-        let CacheRequest { query_key, identity, since } = *request;
-        let found = self.query_index.find(query_key, identity).and_then(|id| self.queries.get(&id));
-        let Some(query) = found.filter(|query| matches!(query.phase, Phase::Idle)) else { return CacheLookup::Miss };
-        let answer = query.answer.clone().filter(|answer| answer.data().is_some());
-        let (Some(answer), Some(valid_at)) = (answer, query.valid_at(self.caught_up_at)) else {
-            return CacheLookup::Miss;
-        };
-        // If the log was not read recently, later changes may be missing.
-        let is_fresh = self.caught_up_at.is_some_and(|at| now.saturating_duration_since(at) <= MAX_FEED_AGE);
-        match is_fresh && valid_at >= since {
-            true => CacheLookup::Hit(answer, valid_at),
-            false if query.is_tracked => CacheLookup::Unconfirmed,
-            false => CacheLookup::Miss,
-        }
-    }
-
-    /// Whether there is a shared query of this key.
-    pub(super) fn has_shared(&self, query_key: &QueryKey) -> bool {
-        self.query_index.has(query_key)
-    }
-
     /// The tables in the read sets of all queries.
     pub(super) fn tables_read(&self) -> TablesRead {
         self.read_index.tables_read()
@@ -450,6 +402,7 @@ impl Registry {
     /// Removes a query.
     fn remove_query(&mut self, id: QueryId) {
         let Some(query) = self.queries.remove(&id) else { return };
+        self.retained.remove(id);
         self.read_index.remove(id, &query.reads);
         if let Some(due) = query.due {
             self.due.remove(&(due, id));

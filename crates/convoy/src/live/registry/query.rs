@@ -104,8 +104,8 @@ pub(super) struct Query {
     pub counts: RunCounts,
     /// When its answer expires.
     pub due: Option<Instant>,
-    /// When its last subscriber left.
-    pub idle_since: Option<Instant>,
+    /// Whether its answer depends only on its input, its context and what it has read.
+    pub pure: bool,
 }
 
 impl Query {
@@ -135,7 +135,7 @@ impl Query {
             history: VecDeque::new(),
             counts: RunCounts::default(),
             due: None,
-            idle_since: None,
+            pure: true,
         }
     }
 

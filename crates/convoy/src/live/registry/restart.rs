@@ -44,7 +44,7 @@ impl Registry {
             // Ids are never reused: runs in flight still refer to the old ones.
             next_id: self.next_id,
             generation: self.generation + 1,
-            retention: self.retention,
+            retained: self.retained.emptied(),
             tracked_tables: std::mem::take(&mut self.tracked_tables),
             function_runs: std::mem::take(&mut self.function_runs),
             failpoints: self.failpoints.clone(),

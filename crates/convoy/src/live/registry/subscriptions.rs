@@ -99,7 +99,7 @@ impl Registry {
         let Some(subscription) = open.subscriptions.get_mut(&client_query) else { return };
         subscription.query = Some(id);
         query.subscribers.insert((session, client_query));
-        query.idle_since = None;
+        self.retained.remove(id);
         query.runner.get_or_insert(session);
         let valid_at = query.valid_at(self.caught_up_at);
         let is_idle = matches!(query.phase, Phase::Idle);
@@ -139,9 +139,7 @@ impl Registry {
             && query.share != ShareKey::Private
             && query.answer.as_ref().is_some_and(|answer| answer.data().is_some());
         if worth_keeping {
-            query.idle_since = Some(now);
-            self.idle_queries.push_back((now, id));
-            self.remove_idle_queries(now);
+            self.retain(id, now);
         } else {
             self.remove_query(id);
         }

@@ -2,15 +2,19 @@ use std::time::Duration;
 
 use super::*;
 use crate::change::{Change, ChangeKind, ChangeSource, Changes, Commit};
+use crate::dispatch::Seen;
 use crate::error::{Code, Failure};
 use crate::live::answer::{AnswerStamp, hash_to_hex};
 use crate::live::message::{ReportedMutation, SessionMessage};
 
+mod kept_results;
 mod run_causes;
 mod share_key;
 
 const RETENTION: Duration = Duration::from_secs(10);
 const MAX_IDLE: usize = 3;
+/// The most memory for results without subscribers: that of so many.
+const MAX_BYTES: usize = MAX_IDLE * 2_000;
 
 /// A registry and a clock that advances by itself.
 struct World {
@@ -24,7 +28,7 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        let mut registry = Registry::new(Retention { time: RETENTION, max: MAX_IDLE }, Failpoints::default());
+        let mut registry = Registry::new(Retention { time: RETENTION, bytes: MAX_BYTES }, Failpoints::default());
         registry.set_tracked_tables(["t", "u", "users"].map(Arc::from).into());
         World { registry, now: Instant::now() }
     }
@@ -70,8 +74,13 @@ impl World {
         let share = ShareKey::of_run(Some(seen_as(seen)));
         let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
         let answer = Answer::new("f", Ok(answer.to_owned().into()), stamp, None);
-        let completed =
-            CompletedRun { reads: reading(reads), answer: Arc::new(answer), share: Some(share), suspect: false };
+        let completed = CompletedRun {
+            reads: reading(reads),
+            answer: Arc::new(answer),
+            share: Some(share),
+            suspect: false,
+            pure: true,
+        };
         let now = self.now();
         self.registry.finish(id, ticket, completed, now).next
     }
@@ -385,7 +394,7 @@ fn a_result_without_subscribers_is_retained_until_it_may_have_changed() {
 }
 
 #[test]
-fn the_oldest_results_without_subscribers_are_dropped_beyond_their_number() {
+fn the_oldest_of_equal_results_without_subscribers_are_dropped_beyond_their_size() {
     let mut world = World::new();
     for at in 1..=MAX_IDLE + 1 {
         let client = world.open(None, &[&at.to_string()]);
@@ -505,7 +514,8 @@ fn a_query_that_fails_transiently_does_not_delay_others() {
     let ticket = world.begin(ids[1]);
     let stamp = AnswerStamp { ts: 0, position: "p".into(), cause: None };
     let away = Answer::new("f", Err(Failure::new(Code::Unavailable, "away")), stamp, None);
-    let completed = CompletedRun { reads: ReadSet::default(), answer: Arc::new(away), share: None, suspect: true };
+    let completed =
+        CompletedRun { reads: ReadSet::default(), answer: Arc::new(away), share: None, suspect: true, pure: true };
     let now = world.now();
     world.registry.finish(ids[1], &ticket, completed, now);
     assert_eq!(world.received(client), ["1 0", "2 failed"]);

@@ -1,7 +1,9 @@
 //! Acceptance 4: Postgres as the test oracle of live queries. Random tables, queries and
 //! writes, clients that reconnect and servers that restart: at every barrier all answers
-//! equal those of plain SQL, and every run has a cause that plain SQL confirms.
+//! equal those of plain SQL, and every run has a cause that plain SQL confirms. Calls of
+//! another server, most of them answered from memory, equal plain SQL at any time.
 
+mod calls;
 mod causes;
 mod random_query;
 mod shape;
@@ -12,6 +14,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
+use self::calls::Caller;
 use self::causes::Causes;
 use self::random_query::{Expected, RandomQuery};
 use self::shape::Table;
@@ -44,6 +47,11 @@ async fn control_cutting_a_range_too_early_is_detected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn control_dropping_a_result_from_memory_too_late_is_detected() {
+    assert_detected(async |mut random| compare(1, 20, &mut random, json!(["dropResultsLate"])).await.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn control_naming_another_change_as_the_cause_is_detected() {
     assert_detected(async |mut random| compare(1, 60, &mut random, json!(["misattributeRuns"])).await.is_some()).await;
 }
@@ -53,23 +61,26 @@ async fn control_naming_another_change_as_the_cause_is_detected() {
 async fn compare(starts: usize, batches: usize, random: &mut StdRng, failpoints: Value) -> Option<String> {
     let db = TestDb::new().await;
     let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), random)).collect();
-    // An engine without live queries, so that it queries Postgres each time.
-    let fresh = serve(&db, &tables, json!([])).await;
+    // An engine without live queries and results in memory, so that it queries Postgres each time.
+    let fresh = serve(&db, &tables, json!({ "limits": { "idleQueryMs": 0 } })).await;
     let mut oracle = Oracle { psql: db.psql().await, fresh, right: 0, wrong: None };
     for _ in 0..30 {
         let known = oracle.known(&tables).await;
         writes::write_externally(&mut oracle.psql, &tables, &known, random).await;
     }
     let random_queries = oracle.random_queries(&tables, random).await;
-    let (mut closed, mut barriers, mut attributed) = (Vec::new(), 0, 0);
+    let (mut closed, mut barriers, mut attributed, mut calls, mut runs) = (Vec::new(), 0, 0, 0, 0);
     for _ in 0..starts {
-        let app = serve(&db, &tables, failpoints.clone()).await;
+        let app = serve(&db, &tables, json!({ "failpoints": failpoints })).await;
+        let mut caller = Caller::of(serve(&db, &tables, json!({ "failpoints": failpoints })).await);
         let mut watchers = Watchers::open(&app, &random_queries, closed).await;
         let mut barrier = Barrier::of(&[&app]).await;
         barrier.wait_for_log(&mut oracle.psql).await;
         let mut causes = Causes::of(&mut oracle.psql, &tables).await;
         for _ in 0..batches {
             let single = oracle.write(&app, &tables, random).await;
+            // At once: whatever a call does not include was written later.
+            caller.compare(&random_queries, &mut oracle).await;
             watchers.resubscribe(&app, &random_queries, random).await;
             barrier.wait_for_log(&mut oracle.psql).await;
             watchers.compare(&random_queries, &mut oracle).await;
@@ -83,24 +94,28 @@ async fn compare(starts: usize, batches: usize, random: &mut StdRng, failpoints:
         app.engine.close().await;
         closed = watchers.stop().await;
         attributed += causes.attributed;
+        (calls, runs) = (calls + caller.calls, runs + caller.runs);
+        caller.close().await;
         if oracle.wrong.is_some() {
             break;
         }
     }
     report(&format!(
-        "{} answers of {} live queries equal plain SQL, {} does not; {attributed} runs have a cause; {barriers} barriers",
+        "{} answers of {} live queries equal plain SQL, {} does not; {attributed} runs have a cause; \
+         {calls} calls took {runs} runs; {barriers} barriers",
         oracle.right,
         random_queries.len(),
         usize::from(oracle.wrong.is_some())
     ));
     oracle.fresh.engine.close().await;
+    assert!(runs < calls, "no call was answered from memory, so nothing was tested");
     oracle.wrong
 }
 
-async fn serve(db: &TestDb, tables: &[Table], failpoints: Value) -> App {
+async fn serve(db: &TestDb, tables: &[Table], options: Value) -> App {
     let mut described = chat::tables();
     described.as_array_mut().expect("a list").extend(tables.iter().map(Table::described));
-    db.app_with(chat::with_heartbeats(json!({ "failpoints": failpoints })), described, functions()).await
+    db.app_with(chat::with_heartbeats(options), described, functions()).await
 }
 
 fn functions() -> Functions {
@@ -277,6 +292,18 @@ impl Oracle {
         let shown = watcher.inspect(|answers| answers.latest(query).map(|data| plain(data, &random_query.expected)));
         let shown = shown.map_or("no answer".to_owned(), |shown| shown.to_string());
         self.wrong = Some(format!("{}\n  expected {expected}\n  received {shown}", random_query.op));
+    }
+
+    /// Compares the answer to a call.
+    async fn compare_call(&mut self, random_query: &RandomQuery, data: &Value) {
+        if self.wrong.is_some() {
+            return;
+        }
+        let (expected, shown) = (self.expected(random_query).await, plain(data, &random_query.expected));
+        match shown == expected {
+            true => self.right += 1,
+            false => self.wrong = Some(format!("{}\n  expected {expected}\n  answered {shown}", random_query.op)),
+        }
     }
 
     async fn expected(&mut self, random_query: &RandomQuery) -> Value {

@@ -70,7 +70,7 @@ fn run_reading(world: &mut World, id: QueryId, answer: &str, reads: ReadSet) {
     let answer = Arc::new(Answer::new("f", Ok(answer.to_owned().into()), stamp, None));
     let share = Some(ShareKey::of_run(Some(seen_as(&[]))));
     let now = world.now();
-    world.registry.finish(id, &ticket, CompletedRun { reads, answer, share, suspect: false }, now);
+    world.registry.finish(id, &ticket, CompletedRun { reads, answer, share, suspect: false, pure: true }, now);
 }
 
 #[test]

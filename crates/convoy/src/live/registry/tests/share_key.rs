@@ -251,7 +251,7 @@ fn after_a_failure_the_next_run_is_made_for_another_caller() {
     world.registry.finish(
         id,
         &first,
-        CompletedRun { reads: ReadSet::default(), answer, share: None, suspect: true },
+        CompletedRun { reads: ReadSet::default(), answer, share: None, suspect: true, pure: true },
         now,
     );
     assert!(world.registry.requeue(id, first.run, CauseKind::Retry));
@@ -271,7 +271,7 @@ fn fail_for(world: &mut World, id: QueryId, ticket: &Ticket, suspect: bool) -> N
     let now = world.now();
     world
         .registry
-        .finish(id, ticket, CompletedRun { reads: ReadSet::default(), answer, share: None, suspect }, now)
+        .finish(id, ticket, CompletedRun { reads: ReadSet::default(), answer, share: None, suspect, pure: true }, now)
         .next
 }
 
