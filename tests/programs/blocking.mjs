@@ -59,6 +59,7 @@ export const functions = {
   }),
   exit: query({ handler: () => process.exit(1) }),
   print: query({
+    cache: false,
     input: { bytes: z.number() },
     handler: (_ctx, { bytes }) => {
       console.log('x'.repeat(bytes));

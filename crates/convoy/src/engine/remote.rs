@@ -168,19 +168,19 @@ impl Engine {
             call;
         self.admit((kind, name), address, (key.as_ref(), &input), &|| caller(false)).await?;
         if kind == FunctionKind::Query {
-            let cached = CachedCall { name, input: &input, position, caller: &|| caller(false) };
-            let outcome = if no_cache { CacheOutcome::Miss } else { self.live.cached(cached).await };
+            let call = CachedCall { name, input: &input, position, no_cache, caller: &|| caller(false) };
+            let outcome = self.live.cached(call).await?;
+            if preload && !matches!(outcome, CacheOutcome::Hit(_)) {
+                return self.live.preload(name, input, position, || caller(false)).await.map(answer_of_query);
+            }
             match outcome {
                 CacheOutcome::Hit(cached) => return Ok(answer_of_query(cached)),
-                CacheOutcome::Refused(failure) => return Err(failure),
-                _ if preload => {
-                    return self.live.preload(name, input, position, || caller(false)).await.map(answer_of_query);
-                }
-                CacheOutcome::Keep(kept) if !repeated => {
+                CacheOutcome::Run(_) if repeated => return Err(not_repeatable()),
+                CacheOutcome::Run(call) => {
                     self.expect_open()?;
-                    return self.live.run_kept(kept, caller(false)).await.map(answer_of_query);
+                    return self.live.run_call(call, caller(false)).await.map(answer_of_query);
                 }
-                CacheOutcome::Keep(_) | CacheOutcome::Miss => {}
+                CacheOutcome::Invalid => {}
             }
         }
         if repeated && !self.loaded()?.public(kind, name)?.keeps_keys() {

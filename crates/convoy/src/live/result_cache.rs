@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::answer::{Answer, AnswerStamp, hash_to_hex};
+use super::answer::{Answer, AnswerStamp, hash_of_result, hash_to_hex};
 use super::registry::{CacheLookup, CacheRequest, KeptResult, QueryKey};
 use super::{Live, QueryId, SharedRegistry, milliseconds};
 use crate::dispatch::{Function, FunctionCall, Program, QueryRun, Seen};
 use crate::error::Failure;
+use crate::events::{Event, EventKind, LastRun};
 pub(super) use admission::Admission;
 use flights::Flight;
 pub(super) use flights::Flights;
@@ -54,6 +55,8 @@ pub(crate) struct CachedCall<'a> {
     pub input: &'a str,
     /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
+    /// Whether the answer must come from a run.
+    pub no_cache: bool,
     /// Builds the caller, as JSON for the host.
     pub caller: &'a (dyn Fn() -> Arc<str> + Sync),
 }
@@ -62,23 +65,36 @@ pub(crate) struct CachedCall<'a> {
 pub(crate) enum CacheOutcome {
     /// With this result.
     Hit(CachedResult),
-    /// The context refuses the caller.
-    Refused(Failure),
     /// By a run.
-    Miss,
-    /// By a run whose result is kept.
-    Keep(KeptCall),
+    Run(QueryCall),
+    /// By a failure, once it is made: it is invalid.
+    Invalid,
 }
 
-/// A call whose result is kept.
-pub(crate) struct KeptCall {
+/// A call that runs.
+pub(crate) struct QueryCall {
     program: Arc<Program>,
     function: Arc<Function>,
     query_key: QueryKey,
     /// Its caller may have seen later changes, on another server.
     uncached: bool,
-    /// Other calls that wait for its run.
-    _flight: Option<Flight>,
+    keep: Keep,
+}
+
+/// Whether the result of a run is kept.
+enum Keep {
+    No,
+    /// Other calls may wait for the run.
+    Yes {
+        _flight: Option<Flight>,
+    },
+}
+
+/// What a lookup has found.
+enum Found {
+    Result(CachedResult),
+    /// Nothing, so the call runs.
+    Run(Keep),
 }
 
 /// What is known about a call before it is answered.
@@ -93,51 +109,55 @@ struct Lookup<'a> {
 
 impl Live {
     /// Answers a call from the cache, or says how to run it. If the program has a context, it is
-    /// made for each call.
-    pub(crate) async fn cached(&self, call: CachedCall<'_>) -> CacheOutcome {
-        let (program, name, input) = (self.loaded(), call.name, call.input);
-        // An invalid call fails when it is made.
-        let resolved = program.and_then(|program| Ok((self.resolve(&program, name, input)?, program)));
-        let Ok(((function, query_key), program)) = resolved else { return CacheOutcome::Miss };
-        if !function.cached {
-            return CacheOutcome::Miss;
+    /// made for each call, and may refuse it.
+    pub(crate) async fn cached(&self, call: CachedCall<'_>) -> Result<CacheOutcome, Failure> {
+        let CachedCall { name, input, position, no_cache, caller } = call;
+        let Ok(program) = self.loaded() else { return Ok(CacheOutcome::Invalid) };
+        let Ok((function, query_key)) = self.resolve(&program, name, input) else { return Ok(CacheOutcome::Invalid) };
+        let uncached = position.is_some_and(|position| !self.is_own_position(position));
+        if no_cache || !function.cached {
+            return Ok(CacheOutcome::Run(QueryCall { program, function, query_key, uncached, keep: Keep::No }));
         }
-        let outcome = self.look_up_or_wait(call, (program, function, query_key)).await;
-        self.metrics.cached(matches!(outcome, Ok(CacheOutcome::Hit(_))));
-        outcome.unwrap_or_else(CacheOutcome::Refused)
-    }
-
-    async fn look_up_or_wait(
-        &self,
-        CachedCall { position, caller, .. }: CachedCall<'_>,
-        (program, function, query_key): (Arc<Program>, Arc<Function>, QueryKey),
-    ) -> Result<CacheOutcome, Failure> {
         let now = Instant::now();
         let since = position.map_or(now, |position| self.clock.decode(position, now));
         let mut lookup = Lookup { program: &program, query_key, since, caller, identity: None };
-        if let Some(hit) = self.look_up(&mut lookup).await? {
-            return Ok(CacheOutcome::Hit(hit));
+        let found = self.look_up_or_wait(&function, &mut lookup).await;
+        if !matches!(found, Ok(Found::Run(_))) {
+            // A run reports itself.
+            let (of_run, events) = (LastRun::default(), self.dispatcher.events());
+            events.emit(|| Event::ended(EventKind::Call, Some(&function.name), (&of_run, now), &found));
+        }
+        let found = found?;
+        self.metrics.cached(matches!(found, Found::Result(_)));
+        let query_key = lookup.query_key;
+        Ok(match found {
+            Found::Result(result) => CacheOutcome::Hit(result),
+            Found::Run(keep) => CacheOutcome::Run(QueryCall { program, function, query_key, uncached, keep }),
+        })
+    }
+
+    async fn look_up_or_wait(&self, function: &Function, lookup: &mut Lookup<'_>) -> Result<Found, Failure> {
+        if let Some(hit) = self.look_up(lookup).await? {
+            return Ok(Found::Result(hit));
         }
         if !function.share || self.limits.idle_query_ms == 0 || !self.admission.admits(&lookup.query_key) {
-            return Ok(CacheOutcome::Miss);
+            return Ok(Found::Run(Keep::No));
         }
-        let nobody = Seen::new();
-        let share = self.lock().expected_share(&lookup.query_key, lookup.identity.as_ref().unwrap_or(&nobody));
+        let no_context = Seen::new();
+        let share = self.lock().expected_share(&lookup.query_key, lookup.identity.as_ref().unwrap_or(&no_context));
         let flight = match self.flights.join((lookup.query_key.clone(), share)) {
             Ok(flight) => Some(flight),
             Err(other) => {
                 // Without a result in time it runs by itself: the other one may never end.
                 if tokio::time::timeout(FLIGHT_TIMEOUT, other.ended()).await.is_ok()
-                    && let Some(hit) = self.look_up(&mut lookup).await?
+                    && let Some(hit) = self.look_up(lookup).await?
                 {
-                    return Ok(CacheOutcome::Hit(hit));
+                    return Ok(Found::Result(hit));
                 }
                 None
             }
         };
-        let query_key = lookup.query_key;
-        let uncached = position.is_some_and(|position| !self.is_own_position(position));
-        Ok(CacheOutcome::Keep(KeptCall { program, function, query_key, uncached, _flight: flight }))
+        Ok(Found::Run(Keep::Yes { _flight: flight }))
     }
 
     /// The result of a call, if one is kept that is current.
@@ -168,9 +188,9 @@ impl Live {
         tokio::time::timeout(FEED_READ_TIMEOUT, self.registry.caught_up_with(since)).await.is_ok()
     }
 
-    /// Runs a call, and keeps its result.
-    pub(crate) async fn run_kept(&self, call: KeptCall, caller: Arc<str>) -> Result<CachedResult, Failure> {
-        let KeptCall { program, function, query_key, uncached, _flight } = call;
+    /// Runs a call.
+    pub(crate) async fn run_call(&self, call: QueryCall, caller: Arc<str>) -> Result<CachedResult, Failure> {
+        let QueryCall { program, function, query_key, uncached, keep } = call;
         let request = FunctionCall {
             function,
             input: query_key.input.clone(),
@@ -178,14 +198,19 @@ impl Live {
             key: None,
             observer: None,
             uncached,
-            observed: true,
+            observed: matches!(keep, Keep::Yes { .. }),
             route: None,
             last_run: self.dispatcher.events().last_run(),
         };
-        let run = RegisteredRun::begin(&self.registry);
+        let run = request.observed.then(|| RegisteredRun::begin(&self.registry));
         let began = Instant::now();
         let ended = self.dispatcher.query(&program, &request).await;
         self.dispatcher.call_ended(&request, began, &ended.result);
+        let Some(run) = run else {
+            let data = ended.result?;
+            let (position, hash) = (self.position(), hash_of_result(&data));
+            return Ok(CachedResult { data, position, hash });
+        };
         let (result, kept) = self.result_to_keep(&program, &query_key, ended);
         if !run.end(kept) {
             self.admission.refuse(&query_key);

@@ -137,7 +137,8 @@ impl Registry {
     /// All live queries, or those of one function with their last runs; those with the most
     /// runs first.
     pub(crate) fn describe(&self, function: Option<&str>, now: Now) -> Vec<QueryInfo> {
-        let is_of = |query: &&Query| function.is_none_or(|function| name(&query.target) == function);
+        let is_of =
+            |query: &&Query| query.has_been_live() && function.is_none_or(|function| name(&query.target) == function);
         let described = |query: &Query| {
             let mut info = describe(query);
             info.history = function.map(|_| query.history.iter().map(|record| RunInfo::of(record, now)).collect());

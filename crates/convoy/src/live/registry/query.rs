@@ -169,6 +169,11 @@ impl Query {
         record
     }
 
+    /// Whether it is more than the kept result of a call.
+    pub(super) fn has_been_live(&self) -> bool {
+        !self.subscribers.is_empty() || !self.history.is_empty() || !matches!(self.phase, Phase::Idle)
+    }
+
     /// Whether it is the authentication of a session, which has no subscribers.
     pub(super) fn is_auth(&self) -> bool {
         matches!(self.target, RunTarget::Auth(_))

@@ -79,7 +79,7 @@ async fn compare(starts: usize, batches: usize, random: &mut StdRng, failpoints:
         let mut causes = Causes::of(&mut oracle.psql, &tables).await;
         for _ in 0..batches {
             let single = oracle.write(&app, &tables, random).await;
-            // At once: whatever a call does not include was written later.
+            // At once: what a call does not include was written later.
             caller.compare(&random_queries, &mut oracle).await;
             watchers.resubscribe(&app, &random_queries, random).await;
             barrier.wait_for_log(&mut oracle.psql).await;

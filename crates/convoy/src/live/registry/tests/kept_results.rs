@@ -54,6 +54,8 @@ fn a_kept_result_answers_calls_once_the_log_was_read_and_until_a_change() {
     let run = world.begin_kept();
     assert!(world.end_kept(run, result("1", reading("t"))));
     assert!(world.queued().is_empty(), "it has been run");
+    let at = Now { instant: world.now, ms: 0 };
+    assert!(world.registry.describe(None, at).is_empty(), "it is no live query");
     assert_eq!(world.lookup("1"), "unconfirmed");
     assert_eq!(world.lookup("2"), "miss");
     let called = world.now();
