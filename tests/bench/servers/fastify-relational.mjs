@@ -1,6 +1,6 @@
 // The Fastify server on tables with a column per field.
-import { start as startFastify } from './fastify.mjs';
+import { startOn } from './fastify.mjs';
 import * as tables from './relational-tables.mjs';
 
 /** @param {string} databaseUrl */
-export const start = (databaseUrl) => startFastify(databaseUrl, tables);
+export const start = (databaseUrl) => startOn(databaseUrl, tables);

@@ -1,6 +1,6 @@
 // The same functions on Fastify and node-postgres: named prepared statements, as many
 // connections as Convoy has, without Convoy's triggers. `tables` defines how messages and
-// accounts are stored: by default, like Convoy's.
+// accounts are stored: in `start`, like Convoy's.
 import fastify from 'fastify';
 import pg from 'pg';
 import { canPay, idOf, post, uuidOf } from './documents.mjs';
@@ -17,11 +17,14 @@ import {
 import * as jsonb from './jsonb-tables.mjs';
 import { retryConflicts } from './retry.mjs';
 
+/** @param {string} databaseUrl */
+export const start = (databaseUrl) => startOn(databaseUrl, jsonb);
+
 /**
  * @param {string} databaseUrl
- * @param {typeof jsonb} [tables]
+ * @param {typeof jsonb} tables
  */
-export async function start(databaseUrl, tables = jsonb) {
+export async function startOn(databaseUrl, tables) {
   const { sql, document, insertValues, insertManyValues, liked } = tables;
   const pool = new pg.Pool({ connectionString: databaseUrl, max: POOL });
   const app = fastify();

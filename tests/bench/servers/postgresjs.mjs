@@ -16,11 +16,14 @@ import {
 import * as jsonb from './jsonb-tables.mjs';
 import { retryConflicts } from './retry.mjs';
 
+/** @param {string} databaseUrl */
+export const start = (databaseUrl) => startOn(databaseUrl, jsonb);
+
 /**
  * @param {string} databaseUrl
- * @param {typeof jsonb} [tables]
+ * @param {typeof jsonb} tables
  */
-export async function start(databaseUrl, tables = jsonb) {
+export async function startOn(databaseUrl, tables) {
   const db = postgres(databaseUrl, { max: POOL, onnotice: () => undefined });
   const handlers = calls(db, tables);
   const server = createServer((request, response) => void respond(handlers, request, response));
