@@ -1,6 +1,6 @@
 // Counts statements and round trips per call, with a proxy in front of Postgres.
 import { runLoad } from './load.mjs';
-import { connectionsOf, contestantsOf } from './requests.mjs';
+import { callsOf, connectionsOf, contestantsOf } from './requests.mjs';
 
 /**
  * Makes a fixed number of calls to each contestant: sequentially, and with the concurrency
@@ -26,11 +26,12 @@ export async function probe(bench, work, pace) {
   return counted;
 }
 
-async function countCalls({ generator, servers, proxies, database }, work, { server, path }, { calls, connections }) {
+async function countCalls({ generator, servers, proxies, database }, work, contestant, { calls, connections }) {
+  const { server } = contestant;
   const plan = {
     address: servers[server].address,
-    path,
-    bodies: work.bodies(database, calls),
+    calls: callsOf(work, contestant, database, calls),
+    seed: calls,
     connections,
     length: { calls },
   };

@@ -14,6 +14,17 @@ export function contestantsOf(work) {
 }
 
 /**
+ * The calls of a run, for the generator.
+ *
+ * @param {{ path: string | string[] }} contestant
+ * @param {number} seed
+ */
+export function callsOf({ bodies, mix }, { path }, database, seed) {
+  if (mix === undefined) return [{ path, bodies: bodies(database, seed) }];
+  return mix.map((part, index) => ({ path: path[index], share: part.share, bodies: part.bodies(database, seed) }));
+}
+
+/**
  * Alternates between the contestants, and between the workloads of a group; returns the
  * median run of each.
  *
@@ -55,18 +66,18 @@ export async function compare(bench, works, pace) {
 }
 
 /** One run of one contestant. */
-export async function measure({ generator, servers, database }, { server, path }, work, pace, round) {
-  const { address } = servers[server];
+export async function measure({ generator, servers, database }, contestant, work, pace, round) {
+  const server = servers[contestant.server];
   const { warmMs, measureMs } = pace;
   const plan = {
-    address,
-    path,
-    bodies: work.bodies(database, round),
+    address: server.address,
+    calls: callsOf(work, contestant, database, round),
+    seed: round,
     connections: connectionsOf(work, pace),
     echo: work.echo,
     length: { time: { warmMs, measureMs } },
   };
-  const counters = () => Promise.all([servers[server].cpu(), database.cpu()]);
+  const counters = () => Promise.all([server.cpu(), database.cpu()]);
   const read = {};
   const measured = await runLoad(generator, { requests: plan }, async (phase) => {
     read[phase] = await counters();

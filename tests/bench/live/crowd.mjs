@@ -82,8 +82,7 @@ async function writeAll({ database, generator }, server, pace) {
 async function cpuPerRun({ generator }, server) {
   const plan = {
     address: server.address,
-    path: '/api/query/posts.latest',
-    bodies: { inTurn: ['{}'] },
+    calls: [{ path: '/api/query/posts.latest', bodies: { inTurn: ['{}'] } }],
     connections: 4,
     length: { calls: CALLS },
   };

@@ -63,8 +63,8 @@ impl Source {
     }
 
     /// The requests of one of the connections. Each starts at another point, so that they do not
-    /// all send the same at once.
-    pub(crate) fn requests(self: &Arc<Source>, place: usize, connections: usize) -> Requests {
+    /// all send the same at once; `stream` is the number of its sequence of random picks.
+    pub(crate) fn requests(self: &Arc<Source>, place: usize, connections: usize, stream: u64) -> Requests {
         let next = match &**self {
             Source::InTurn(all) => place * all.len() / connections,
             Source::Picked { .. } => 0,
@@ -73,7 +73,7 @@ impl Source {
             Source::InTurn(_) => 0,
             Source::Picked { body, .. } => body.seed,
         };
-        let random = Random::new(seed, place as u64);
+        let random = Random::new(seed, stream);
         Requests { source: self.clone(), next, random, picked: Vec::new(), encoded: Vec::new() }
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn given_bodies_come_in_turn_and_each_connection_begins_elsewhere() -> Result<(), Failed> {
         let source = source(r#"{"inTurn":["a","b","c","d"]}"#)?;
-        let mut second = source.requests(1, 2);
+        let mut second = source.requests(1, 2, 1);
         let sent: Vec<String> = (0..3).map(|_| body(second.next())).collect();
         assert_eq!(sent, ["c", "d", "a"]);
         Ok(())
@@ -147,7 +147,7 @@ mod tests {
             r#"{"picked":{"ids":["x","y"],"picks":2,"spread":{"zipf":{"exponent":3.0}},"seed":1,
                 "before":"[","between":"-","after":"]"}}"#,
         )?;
-        let mut requests = source.requests(0, 1);
+        let mut requests = source.requests(0, 1, 0);
         for _ in 0..100 {
             let sent = body(requests.next());
             assert!(sent == "[x-y]" || sent == "[y-x]", "{sent}");

@@ -14,6 +14,7 @@ mod exchange;
 mod floor;
 mod hold;
 mod marker;
+mod mix;
 mod requests;
 mod spread;
 mod stream;

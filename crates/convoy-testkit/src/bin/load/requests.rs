@@ -13,16 +13,18 @@ use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
 
 use crate::Failed;
-use crate::bodies::{Bodies, Requests, Source};
 use crate::exchange::Exchange;
+use crate::mix::{Call, Mix, MixedRequests};
 use crate::times::Times;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Plan {
     address: SocketAddr,
-    path: String,
-    bodies: Bodies,
+    calls: Vec<Call>,
+    /// Of the choice between the calls.
+    #[serde(default)]
+    seed: u64,
     connections: usize,
     length: Length,
     /// A header of the last response that each connection sends back.
@@ -49,6 +51,8 @@ pub(crate) struct Measured {
     latency: Times,
     /// All responses with status 200: before, within and after the measurement.
     answered: usize,
+    /// The same for each of the calls.
+    answered_each: Vec<usize>,
     /// All other responses, by status.
     errors: BTreeMap<u16, usize>,
     /// One of them, as an example.
@@ -61,7 +65,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     if plan.connections == 0 {
         return Err("a plan needs a connection".into());
     }
-    let source = Arc::new(Source::new(plan.address, plan.path, plan.bodies)?);
+    let mix = Arc::new(Mix::new(plan.address, plan.calls)?);
     let mut exchanges = Vec::with_capacity(plan.connections);
     for _ in 0..plan.connections {
         exchanges.push(Exchange::open(plan.address).await?);
@@ -73,7 +77,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
                 .into_iter()
                 .enumerate()
                 .map(|(place, exchange)| {
-                    let requests = source.requests(place, plan.connections);
+                    let requests = mix.requests(plan.seed, place, plan.connections);
                     let echo = plan.echo.clone().map(Echo::new);
                     tokio::task::spawn_local(send_repeatedly(exchange, requests, echo, span.clone()))
                 })
@@ -84,7 +88,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
                 tokio::time::sleep_until(until.into()).await;
                 println!("measured");
             }
-            let mut all = Answers::default();
+            let mut all = Answers::of(mix.calls());
             for asker in askers {
                 all.add(asker.await??);
             }
@@ -127,19 +131,25 @@ impl Span {
 }
 
 /// The responses.
-#[derive(Default)]
 struct Answers {
     /// Latencies within the measurement, in microseconds.
     latencies: Vec<i64>,
-    answered: usize,
+    answered_each: Vec<usize>,
     errors: BTreeMap<u16, usize>,
     an_error: Option<String>,
 }
 
 impl Answers {
+    /// None yet, of so many calls.
+    fn of(calls: usize) -> Answers {
+        Answers { latencies: Vec::new(), answered_each: vec![0; calls], errors: BTreeMap::new(), an_error: None }
+    }
+
     fn add(&mut self, other: Answers) {
         self.latencies.extend(other.latencies);
-        self.answered += other.answered;
+        for (all, answered) in self.answered_each.iter_mut().zip(other.answered_each) {
+            *all += answered;
+        }
         for (status, times) in other.errors {
             *self.errors.entry(status).or_default() += times;
         }
@@ -153,7 +163,8 @@ impl Answers {
             requests,
             per_second: requests as f64 / took.as_secs_f64(),
             latency: Times::of(self.latencies),
-            answered: self.answered,
+            answered: self.answered_each.iter().sum(),
+            answered_each: self.answered_each,
             errors: self.errors,
             an_error: self.an_error,
         }
@@ -162,13 +173,13 @@ impl Answers {
 
 async fn send_repeatedly(
     mut exchange: Exchange,
-    mut requests: Requests,
+    mut requests: MixedRequests,
     mut echo: Option<Echo>,
     span: Rc<Span>,
 ) -> Result<Answers, Failed> {
-    let mut answers = Answers::default();
+    let mut answers = Answers::of(requests.calls());
     while span.goes_on() {
-        let request = requests.next();
+        let (call, request) = requests.next();
         let request = echo.as_mut().map_or(request, |echo| echo.add_to(request));
         let sent_at = Instant::now();
         let status = exchange.send(request).await?;
@@ -181,7 +192,7 @@ async fn send_repeatedly(
             answers.an_error.get_or_insert_with(|| exchange.answer());
             continue;
         }
-        answers.answered += 1;
+        answers.answered_each[call] += 1;
         if span.holds(at) {
             answers.latencies.push((at - sent_at).as_micros() as i64);
         }

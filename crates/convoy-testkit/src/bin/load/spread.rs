@@ -35,18 +35,21 @@ impl Picker {
         match *spread {
             Spread::Uniform => Picker::Uniform { count },
             Spread::Hot { share, size } => Picker::Hot { share, size: size.min(count), count },
-            Spread::Zipf { exponent } => {
-                let mut sum = 0.0;
-                let mut cumulative: Vec<f64> = (1..=count)
-                    .map(|rank| {
-                        sum += (rank as f64).powf(-exponent);
-                        sum
-                    })
-                    .collect();
-                cumulative.iter_mut().for_each(|chance| *chance /= sum);
-                Picker::Table { cumulative }
-            }
+            Spread::Zipf { exponent } => Picker::weighted((1..=count).map(|rank| (rank as f64).powf(-exponent))),
         }
+    }
+
+    /// Picks each index in proportion to its weight; at least one is needed.
+    pub(crate) fn weighted(weights: impl Iterator<Item = f64>) -> Picker {
+        let mut sum = 0.0;
+        let mut cumulative: Vec<f64> = weights
+            .map(|weight| {
+                sum += weight;
+                sum
+            })
+            .collect();
+        cumulative.iter_mut().for_each(|chance| *chance /= sum);
+        Picker::Table { cumulative }
     }
 
     pub(crate) fn pick(&self, random: &mut Random) -> usize {
