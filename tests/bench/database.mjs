@@ -186,6 +186,32 @@ export class Database {
     return rows[0].likes;
   }
 
+  /** The time of Postgres. */
+  async now() {
+    const { rows } = await this.#client.query('select clock_timestamp()::text as now');
+    return rows[0].now;
+  }
+
+  /**
+   * The fields of the rows of a contestant that were written after a moment, without ids and times.
+   *
+   * @param {string} moment
+   * @param {{ schema: string, tables: 'jsonb' | 'relational' }} contestant
+   * @param {'messages' | 'accounts'} table
+   */
+  async writtenSince(moment, { schema, tables }, table) {
+    const fields = tables === 'relational' ? "to_jsonb(t) - '{id,created_at,updated_at}'::text[]" : 'data';
+    const { rows } = await this.#client.query(
+      `
+      select ${fields} as fields
+      from ${schema}.${table} as t
+      where updated_at > $1
+      order by 1`,
+      [moment],
+    );
+    return rows.map((row) => row.fields);
+  }
+
   /** Runs one statement, for scenarios with separate tables. */
   async run(text, values) {
     const { rows } = await this.#client.query(text, values);

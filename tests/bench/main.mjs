@@ -8,13 +8,13 @@
 // live queries or money does, and so does an unexpected error. `npm run bench` builds the
 // dependencies.
 import { mkdir, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CONTESTANTS, CONVOY, OTHERS, PGBENCH } from './contestants.mjs';
 import { CountingProxy } from './counting-proxy.mjs';
 import { drawCurve } from './curve.mjs';
 import { Database, urlFor } from './database.mjs';
+import { environmentOf } from './environment.mjs';
 import { fillPosts, measureLive, SCENARIOS } from './live/index.mjs';
 import { FULL, QUICK } from './pace.mjs';
 import { Pgbench } from './pgbench.mjs';
@@ -24,7 +24,6 @@ import { compare } from './requests.mjs';
 import { Resources } from './resources.mjs';
 import { checkSame } from './same.mjs';
 import { ServerProcess } from './server-process.mjs';
-import { POOL } from './servers/inputs.mjs';
 import { judge } from './targets.mjs';
 import { inGroups, WORKLOADS } from './workloads.mjs';
 
@@ -76,17 +75,7 @@ async function run() {
   const bench = { database, generator: options.generator };
   const measured = workloads.length > 0 ? await measureRequests(bench) : [];
   const live = scenarios.length > 0 ? await measureScenarios(bench) : [];
-  const environment = {
-    at: new Date().toISOString(),
-    cpu: cpus()[0]?.model ?? 'unknown processor',
-    cores: availableParallelism(),
-    node: process.versions.node,
-    postgres: await database.describe(),
-    engine: options.engine,
-    rows: pace.rows,
-    pool: POOL,
-    ...pace.requests,
-  };
+  const environment = await environmentOf(database, { ...pace, engine: options.engine });
   const broken = [...measured, ...live].flatMap((work) => work.broken);
   return { environment, requests: judge(measured), live, broken };
 }
@@ -95,7 +84,7 @@ async function measureRequests(bench) {
   const { database } = bench;
   const proxied = await startProxied(database);
   const probed = new Map();
-  for (const work of workloads) await checkSame({ ...bench, ...proxied }, work);
+  await checkSame({ ...bench, ...proxied }, workloads);
   log('counting statements');
   for (const work of workloads) probed.set(work.name, await probe({ ...bench, ...proxied }, work, pace.probe));
   await resources.stopAll({ except: database });

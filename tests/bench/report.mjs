@@ -1,4 +1,5 @@
 // Formats measurements as text.
+import { describeEnvironment } from './environment.mjs';
 import { describeLive } from './live/report.mjs';
 import { ms, table, times, whole } from './table.mjs';
 import { tally } from './targets.mjs';
@@ -6,29 +7,15 @@ import { tally } from './targets.mjs';
 /** @param {{ environment: object, requests: object[], live: object[], broken: string[] }} results */
 export function describe({ environment, requests, live, broken }) {
   const parts = [describeEnvironment(environment)];
-  if (requests.length > 0) parts.push(requestsTable(requests));
+  if (requests.length > 0) parts.push(COUNTS, requestsTable(requests));
   if (live.length > 0) parts.push(describeLive(live));
   if (environment.engine === 'release') parts.push(describeTally(tally(requests, live)));
   if (broken.length > 0) parts.push(broken.map((sentence) => `✗ ${sentence}`).join('\n'));
   return parts.join('\n\n');
 }
 
-function describeEnvironment({ cpu, cores, node, postgres, engine, rows, pool, connections, rounds, measureMs }) {
-  const runs = rounds === 1 ? 'one run each' : `medians of ${rounds} alternating runs`;
-  const warning = engine === 'release' ? [] : ['This engine is a development build: its speeds have no meaning.'];
-  return [
-    ...warning,
-    `${cores} × ${cpu}, shared by the servers, Postgres and the load generator. Node ${node}.`,
-    `Postgres ${postgres.server_version}: fsync ${postgres.fsync} (${postgres.wal_sync_method}), synchronous_commit ` +
-      `${postgres.synchronous_commit}, the same for all.`,
-    `${whole(rows)} documents in each table. Each contestant has separate tables with the same columns and rows, ` +
-      'and indexes on the same fields; only Convoy’s have the triggers that log writes of other programs.',
-    `${connections.usual} connections, ${connections.transfers} for transfers, ${runs} of ${measureMs / 1000} s after ` +
-      `a warm-up. Every server has ${pool} connections to Postgres for queries or for mutations, and so has pgbench.`,
-    'Server CPU is that of the server process, all threads, user and system; that of Postgres’ processes is in a ' +
-      'separate column, and the load generator’s in neither. Statements and round trips are counted in a separate run.',
-  ].join('\n');
-}
+const COUNTS =
+  'Statements and round trips are counted in a separate run. pgbench has as many connections as a server has to Postgres.';
 
 const HEAD = [
   '',
@@ -82,7 +69,8 @@ function row({ title, missing, ...measured }) {
   ];
 }
 
-function describeErrors(errors) {
+/** @param {Record<string, number>} errors by status */
+export function describeErrors(errors) {
   const counts = Object.entries(errors).map(([status, number]) => `${number} × ${status}`);
   return counts.length === 0 ? '0' : counts.join(', ');
 }
