@@ -3,7 +3,7 @@
 
 /**
  * The invariants of workloads: `state` reads a contestant's tables, `broken` returns the
- * violations after a run.
+ * violations after a run of a workload.
  */
 const INVARIANTS = {
   money: {
@@ -18,8 +18,10 @@ const INVARIANTS = {
   },
   likes: {
     state: (database, contestant) => database.likes(contestant),
-    broken: (before, after, { answered }) =>
-      after - before === answered ? [] : [`${answered} likes were answered and ${after - before} stored`],
+    broken(before, after, { answered, answeredEach }, { mix }) {
+      const likes = mix === undefined ? answered : answeredEach[mix.findIndex(({ isLike }) => isLike)];
+      return after - before === likes ? [] : [`${likes} likes were answered and ${after - before} stored`];
+    },
   },
 };
 
@@ -33,7 +35,7 @@ export async function withInvariants(database, work, contestant, measure) {
   const before = await invariant.state(database, contestant);
   const measured = await measure();
   const after = await invariant.state(database, contestant);
-  const sentences = invariant.broken(before, after, measured);
+  const sentences = invariant.broken(before, after, measured, work);
   const broken = sentences.map((sentence) => `${work.title}, ${contestant.title}: ${sentence}`);
   return { ...measured, broken };
 }

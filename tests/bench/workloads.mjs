@@ -11,7 +11,7 @@ const HUNDRED = 100;
 const TWENTY = 20;
 const AMOUNT = 5;
 
-/** A path for all other contestants, with Convoy's target ratio for those with JSONB tables. */
+/** A path (or those of a mix) for all other contestants, with Convoy's target ratio for those with JSONB tables. */
 const others = (path, target, note) =>
   OTHERS.map(({ name, title, tables }) => ({
     server: name,
@@ -19,6 +19,9 @@ const others = (path, target, note) =>
     path,
     target: tables === 'jsonb' ? target : undefined,
   }));
+
+/** It may fail after its retries: the only error that is allowed in a measurement. */
+const mayFail = (contestant) => ({ ...contestant, mayFail: true });
 
 const inTurn = (bodies) => () => ({ inTurn: bodies.map((body) => JSON.stringify(body)) });
 
@@ -32,6 +35,32 @@ const picked =
   (database, seed) => ({ picked: { ids: database.ids(table), picks, spread, seed, before, between, after } });
 
 const one = { before: '{"id":"', after: '"}' };
+
+/** Picks a channel, with `before` and `after` around its name; the first ones are the most frequent. */
+const pickedChannel =
+  ({ spread, before, after }) =>
+  (_database, seed) => ({ picked: { ids: channels, picks: 1, spread, seed, before, between: '', after } });
+
+/** As in YCSB. */
+const ZIPF = { zipf: { exponent: 0.99 } };
+
+/** One statement that locks the document, or a snapshot that other writes must not have changed. */
+const likes = (target) => [
+  ...others('/like', target, 'for update'),
+  ...others('/like-serializable', undefined, 'SERIALIZABLE').map(mayFail),
+];
+
+function like(name, title, spread, target) {
+  return {
+    name,
+    title,
+    bodies: picked('messages', { ...one, spread }),
+    ours: '/api/mutation/messages.like',
+    theirs: likes(target),
+    writes: 'messages',
+    invariant: 'likes',
+  };
+}
 
 function transfer(name, title, spread, { forUpdate, serializable, ofUniform }) {
   return {
@@ -47,9 +76,9 @@ function transfer(name, title, spread, { forUpdate, serializable, ofUniform }) {
     ours: '/api/mutation/bench.transfer',
     theirs: [
       ...others('/transfer', forUpdate, 'for update'),
-      // It may fail after its retries: the only error that is allowed in a measurement.
-      ...others('/transfer-serializable', serializable, 'SERIALIZABLE').map((each) => ({ ...each, mayFail: true })),
+      ...others('/transfer-serializable', serializable, 'SERIALIZABLE').map(mayFail),
     ],
+    writes: 'accounts',
     ofUniform,
     concurrency: 'transfers',
     invariant: 'money',
@@ -58,8 +87,10 @@ function transfer(name, title, spread, { forUpdate, serializable, ofUniform }) {
 }
 
 /**
- * `bodies`: the request bodies, by database and seed. `same`: all contestants must return
- * the same response. `invariant`: a condition on the tables after a run (invariants.mjs).
+ * `bodies`: the request bodies, by database and seed. `mix`: several kinds of requests by
+ * their shares, each with a path in `ours` and `theirs`. `same`: all contestants must return
+ * the same response. `writes`: they must also write the same to this table. `invariant`: a
+ * condition on the tables after a run (invariants.mjs).
  * `group`: workloads that are measured in turn, since they are compared with each other.
  * `concurrency`: selects a number of connections of the pace. `pgbench`: the name of the
  * pgbench script. `target` and `ofUniform` (the minimum share of Convoy's uniform
@@ -124,6 +155,7 @@ export const WORKLOADS = [
     bodies: inTurn(channels.map(message)),
     ours: '/api/mutation/messages.send',
     theirs: [...others('/send', 0.9, 'autocommit'), ...others('/send-in-transaction', 1.2, 'BEGIN/COMMIT')],
+    writes: 'messages',
     pgbench: 'insert',
   },
   {
@@ -136,25 +168,12 @@ export const WORKLOADS = [
     ),
     ours: '/api/mutation/messages.sendMany',
     theirs: [...others('/send-each', 4, 'a loop'), ...others('/send-many', undefined, 'one statement')],
+    writes: 'messages',
     probes: 64,
   },
-  {
-    name: 'rmw',
-    title: 'read, change and write one document',
-    bodies: picked('messages', one),
-    ours: '/api/mutation/messages.like',
-    theirs: others('/like', 1.3, 'for update'),
-    pgbench: 'rmw',
-    invariant: 'likes',
-  },
-  {
-    name: 'hot-row',
-    title: 'read, change and write the same document',
-    bodies: picked('messages', { ...one, spread: { hot: { share: 1, size: 1 } } }),
-    ours: '/api/mutation/messages.like',
-    theirs: others('/like', undefined, 'for update'),
-    invariant: 'likes',
-  },
+  { ...like('rmw', 'read, change and write one document', 'uniform', 1.3), pgbench: 'rmw' },
+  like('rmw-1000', 'read, change and write one of 1,000 documents', { hot: { share: 1, size: 1_000 } }),
+  like('hot-row', 'read, change and write the same document', { hot: { share: 1, size: 1 } }),
   {
     ...transfer('transfer-uniform', 'transfer, all accounts alike', 'uniform', {}),
     pgbench: 'transfer',
@@ -177,6 +196,32 @@ export const WORKLOADS = [
       ofUniform: 2 / 3,
     },
   ),
+  {
+    name: 'zipf-mix',
+    title: 'gets and lists by Zipf 0.99, with 5 % of writes',
+    mix: [
+      { share: 60, bodies: picked('messages', { ...one, spread: ZIPF }), same: true },
+      { share: 35, bodies: pickedChannel({ spread: ZIPF, before: '{"channel":"', after: '"}' }), same: true },
+      { share: 2.5, bodies: picked('messages', { ...one, spread: ZIPF }), writes: 'messages', isLike: true },
+      {
+        share: 2.5,
+        bodies: pickedChannel({
+          spread: ZIPF,
+          before: '{"channel":"',
+          after: `","author":"someone","text":${JSON.stringify(text)}}`,
+        }),
+        writes: 'messages',
+      },
+    ],
+    ours: [
+      '/api/query/messages.get',
+      '/api/query/messages.newest',
+      '/api/mutation/messages.like',
+      '/api/mutation/messages.send',
+    ],
+    theirs: others(['/get', '/newest', '/like', '/send']),
+    invariant: 'likes',
+  },
 ];
 
 /** The workloads in groups that are measured in turn, in their order. */

@@ -104,16 +104,18 @@ export async function startOn(databaseUrl, tables) {
     return rows.map(idOf);
   });
 
-  call('/like', async (body) => {
+  const like = (begin, read, body) => {
     const uuid = uuidOf(idInput.parse(body).id);
-    return transaction(pool, sql.BEGIN, async (client) => {
-      const { rows } = await client.query({ ...sql.lockMessage, values: [uuid] });
+    return transaction(pool, begin, async (client) => {
+      const { rows } = await client.query({ ...read, values: [uuid] });
       if (rows.length === 0) return null;
       const { row, values } = liked(rows[0]);
       await client.query({ ...sql.updateMessage, values: [uuid, ...values] });
       return document(row);
     });
-  });
+  };
+  call('/like', (body) => like(sql.BEGIN, sql.lockMessage, body));
+  call('/like-serializable', (body) => retryConflicts(() => like(sql.BEGIN_SERIALIZABLE, sql.get, body)));
 
   const transfer = (begin, read, body) => {
     const { from, to, amount } = transferInput.parse(body);

@@ -36,6 +36,9 @@ export async function startOn(databaseUrl, tables) {
   return { port: server.address().port, stats: () => ({}), close };
 }
 
+/** The mode of a transaction. */
+const SERIALIZABLE = 'isolation level serializable';
+
 /** Runs a prepared statement like the tagged template, with a text from a variable. */
 const run = (on, { text }, values) => on.unsafe(text, values, { prepare: true });
 
@@ -103,22 +106,27 @@ const calls = (db, { sql, document, insertValues, insertManyValues, liked }) => 
     return rows.map(idOf);
   },
 
-  '/like': (body) => {
-    const uuid = uuidOf(idInput.parse(body).id);
-    return db.begin(async (transaction) => {
-      const [row] = await run(transaction, sql.lockMessage, [uuid]);
-      if (row === undefined) return null;
-      const changed = liked(row);
-      await run(transaction, sql.updateMessage, [uuid, ...changed.values]);
-      return document(changed.row);
-    });
-  },
+  '/like': (body) => like(db, { sql, document, liked }, { mode: '', read: sql.lockMessage }, body),
+
+  '/like-serializable': (body) =>
+    retryConflicts(() => like(db, { sql, document, liked }, { mode: SERIALIZABLE, read: sql.get }, body)),
 
   '/transfer': (body) => transfer(db, sql, { mode: '', read: sql.lockBalances }, body),
 
   '/transfer-serializable': (body) =>
-    retryConflicts(() => transfer(db, sql, { mode: 'isolation level serializable', read: sql.balances }, body)),
+    retryConflicts(() => transfer(db, sql, { mode: SERIALIZABLE, read: sql.balances }, body)),
 });
+
+function like(db, { sql, document, liked }, { mode, read }, body) {
+  const uuid = uuidOf(idInput.parse(body).id);
+  return db.begin(mode, async (transaction) => {
+    const [row] = await run(transaction, read, [uuid]);
+    if (row === undefined) return null;
+    const changed = liked(row);
+    await run(transaction, sql.updateMessage, [uuid, ...changed.values]);
+    return document(changed.row);
+  });
+}
 
 function transfer(db, sql, { mode, read }, body) {
   const { from, to, amount } = transferInput.parse(body);
