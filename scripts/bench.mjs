@@ -2,6 +2,7 @@
 //
 //   node scripts/bench.mjs [--quick] [--only <regex>] [--docs]
 //   node scripts/bench.mjs --against <commit> [--quick] [--only <regex>] [--pairs <number>]
+//   node scripts/bench.mjs --relational [--quick] [--only <regex>] [--pairs <number>] [--seconds <number>]
 //   node scripts/bench.mjs --strategies [--only <regex>]
 //   node scripts/bench.mjs --telemetry [--only <regex>]
 //   node scripts/bench.mjs --interference [--only <regex>]
@@ -10,11 +11,13 @@
 // that its invariants hold, and so uses the development build that tests have made
 // already. `--only` selects the workloads whose names match. `--docs` writes the curve
 // of live queries into the documentation. `--against` compares this tree with another
-// commit instead; see tests/bench/against.mjs. `--strategies` measures the effect of
-// each execution strategy of mutations; see tests/bench/strategies.mjs. `--telemetry`
-// measures the cost of metrics and traces; see tests/bench/telemetry.mjs.
-// `--interference` measures the cost of slow readers for others; see
-// tests/bench/interference.mjs.
+// commit instead; see tests/bench/against.mjs. `--relational` compares with servers on
+// relational tables, and prints Markdown; see tests/bench/relational.mjs. `--strategies`
+// measures the effect of each execution strategy of mutations; see
+// tests/bench/strategies.mjs. `--telemetry` measures the cost of metrics and traces; see
+// tests/bench/telemetry.mjs. `--interference` measures the cost of slow readers for
+// others; see tests/bench/interference.mjs. `--pairs` is the number of rounds of a
+// comparison.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -30,12 +33,15 @@ const { values } = parseArgs({
     docs: { type: 'boolean', default: false },
     against: { type: 'string' },
     pairs: { type: 'string' },
+    seconds: { type: 'string' },
+    relational: { type: 'boolean', default: false },
     strategies: { type: 'boolean', default: false },
     telemetry: { type: 'boolean', default: false },
     interference: { type: 'boolean', default: false },
   },
 });
 if (values.quick && values.docs) throw new StepError('--docs publishes speeds, which --quick does not measure.');
+if (values.seconds !== undefined && !values.relational) throw new StepError('--seconds belongs to --relational.');
 const profile = values.quick ? 'dev' : 'release';
 const built = join(targetFolder, profile === 'dev' ? 'debug' : profile);
 
@@ -59,6 +65,7 @@ await copyFile(join(built, platform().library), addon);
 
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
 if (values.strategies) await measureStrategies();
+else if (values.relational) await measureRelational();
 else if (values.telemetry) await measureSets('telemetry');
 else if (values.interference) await measureSets('interference');
 else if (other === undefined) await measureBesideOthers();
@@ -78,6 +85,16 @@ async function measureSets(name) {
   if (values.only !== '') args.push('--only', values.only);
   if (values.pairs !== undefined) args.push('--rounds', values.pairs);
   await measure([`tests/bench/${name}.mjs`, ...args]);
+}
+
+async function measureRelational() {
+  const args = ['--generator', generator, '--engine', profile];
+  args.push('--results', join(folder, values.quick ? 'relational-quick.json' : 'relational.json'));
+  if (values.only !== '') args.push('--only', values.only);
+  if (values.pairs !== undefined) args.push('--rounds', values.pairs);
+  if (values.seconds !== undefined) args.push('--seconds', values.seconds);
+  if (values.quick) args.push('--quick');
+  await measure(['tests/bench/relational.mjs', ...args]);
 }
 
 async function measureBesideOthers() {

@@ -6,6 +6,8 @@ export const FULL = {
   // Many short runs rather than a few long ones: other load on the machine then affects
   // all contestants, and the median excludes the worst runs.
   requests: { rounds: 7, warmMs: 150, measureMs: 600, connections: { usual: 32, transfers: 64 } },
+  // Long enough for the latencies of contended rows.
+  relational: { warmMs: 300, measureMs: 1_000, connections: { usual: 32, transfers: 32 } },
   posts: { busy: 1_000, quiet: 100_000, list: 1_000 },
   live: {
     'live-each': { sizes: [100, 1_000], warmWrites: 3_000, writes: 350, writesPerSecond: 50, leaveOut: 50 },
@@ -30,6 +32,7 @@ export const QUICK = {
   rows: 2_000,
   probe: { alone: 5, together: 16, connections: { usual: 4, transfers: 8 } },
   requests: { rounds: 1, warmMs: 50, measureMs: 200, connections: { usual: 8, transfers: 16 } },
+  relational: { warmMs: 50, measureMs: 200, connections: { usual: 8, transfers: 8 } },
   posts: { busy: 50, quiet: 500, list: 200 },
   live: {
     'live-each': { sizes: [20, 50], warmWrites: 20, writes: 30, writesPerSecond: 50, leaveOut: 10 },

@@ -23,23 +23,36 @@ export function optionsOf(only, others = {}) {
     },
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-  return { ...values, only: new RegExp(values.only), rounds: Number(values.rounds) };
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`${values.rounds} is no number of rounds.`);
+  return { ...values, only: new RegExp(values.only), rounds };
 }
 
 /**
- * Prints a comparison, and writes it as JSON. Broken invariants fail the run.
+ * Prints a comparison of sets, and writes it as JSON. Broken invariants fail the run.
  *
  * @param {{ results: string, rounds: number }} options
  * @param {string[]} sets
  * @param {{ rows: object[], broken: string[] }} found
  * @param {string} [remark]
  */
-export async function report({ results, rounds }, sets, { rows, broken }, remark = '') {
-  const violations = broken.map((sentence) => `✗ ${sentence}\n`).join('');
-  console.log(`\n${describe(rows, sets)}\n${remark === '' ? '' : `\n${remark}\n`}${violations}`);
+export async function report(options, sets, { rows, broken }, remark = '') {
+  const text = [describe(rows, sets), ...(remark === '' ? [] : [remark])].join('\n\n');
+  await publish(options, text, { at: new Date().toISOString(), rounds: options.rounds, rows, broken });
+}
+
+/**
+ * Prints results as `text`, and writes them as JSON. Broken invariants fail the run.
+ *
+ * @param {{ results: string }} options
+ * @param {string} text
+ * @param {{ broken: string[] }} found
+ */
+export async function publish({ results }, text, found) {
+  console.log(`\n${text}\n${found.broken.map((sentence) => `✗ ${sentence}\n`).join('')}`);
   await mkdir(dirname(results), { recursive: true });
-  await writeFile(results, `${JSON.stringify({ at: new Date().toISOString(), rounds, rows, broken }, null, 2)}\n`);
-  if (broken.length > 0) process.exitCode = 1;
+  await writeFile(results, `${JSON.stringify(found, null, 2)}\n`);
+  if (found.broken.length > 0) process.exitCode = 1;
 }
 
 /**
