@@ -18,7 +18,12 @@ export const FULL = {
       one: { subscribers: 1_000, pace: { writes: 120, writesPerSecond: 20, leaveOut: 20 } },
     },
     // Two heartbeats of each stream.
-    'live-idle': { streams: 10_000, channels: 100, restMs: 1_000, idleMs: 30_000 },
+    'live-idle': {
+      sharing: { streams: 10_000, channels: 100 },
+      own: { streams: 1_000, channels: 1_000 },
+      restMs: 1_000,
+      idleMs: 30_000,
+    },
     'live-crowd': { rounds: 3, writers: 16, subscribers: 100, warmMs: 500, measureMs: 2_500 },
     'live-cached': { rounds: 5, warmMs: 300, measureMs: 600, connections: { usual: 32 } },
     'live-delta': { edits: 5 },
@@ -42,7 +47,12 @@ export const QUICK = {
       each: { subscribers: 20, pace: { writes: 30, writesPerSecond: 50, leaveOut: 10 } },
       one: { subscribers: 50, pace: { writes: 15, writesPerSecond: 20, leaveOut: 5 } },
     },
-    'live-idle': { streams: 500, channels: 50, restMs: 100, idleMs: 500 },
+    'live-idle': {
+      sharing: { streams: 500, channels: 50 },
+      own: { streams: 50, channels: 50 },
+      restMs: 100,
+      idleMs: 500,
+    },
     'live-crowd': { rounds: 1, writers: 4, subscribers: 20, warmMs: 100, measureMs: 400 },
     'live-cached': { rounds: 1, warmMs: 50, measureMs: 200, connections: { usual: 8 } },
     'live-delta': { edits: 2 },
