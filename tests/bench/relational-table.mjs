@@ -38,6 +38,7 @@ function summary({ title, tables, errors, runs }) {
     p99: medianOf(runs.map(({ latency }) => latency.p99)),
     serverCpu: medianOf(runs.map(({ serverCpu }) => serverCpu)),
     postgresCpu: medianOf(runs.map(({ postgresCpu }) => postgresCpu)),
+    functionRuns: medianOf(runs.map((run) => (run.functionRuns === null ? null : run.functionRuns / run.answered))),
   };
 }
 
@@ -85,6 +86,7 @@ const CONTESTANTS = [
   'p99 ms',
   'CPU µs/call: server',
   'Postgres',
+  'function runs/call',
   'errors',
 ];
 
@@ -97,17 +99,18 @@ function contestantsTable(rows) {
   return table(CONTESTANTS, lines);
 }
 
-function contestantLine({ title, perSecond, slowest, fastest, ratio, p50, p99, serverCpu, postgresCpu, errors }) {
+function contestantLine({ ratio, ...measured }) {
   return [
-    title,
-    whole(perSecond),
-    `${whole(slowest)}–${whole(fastest)}`,
+    measured.title,
+    whole(measured.perSecond),
+    `${whole(measured.slowest)}–${whole(measured.fastest)}`,
     ratio === undefined ? '' : ratioCell(ratio),
-    ms(p50),
-    ms(p99),
-    micros(serverCpu),
-    micros(postgresCpu),
-    describeErrors(errors),
+    ms(measured.p50),
+    ms(measured.p99),
+    micros(measured.serverCpu),
+    micros(measured.postgresCpu),
+    measured.functionRuns === null ? '–' : measured.functionRuns.toFixed(2),
+    describeErrors(measured.errors),
   ];
 }
 

@@ -1,7 +1,13 @@
 import { expect, it } from 'vitest';
 import { describeRows, evaluate } from './relational-table.mjs';
 
-const run = (perSecond) => ({ perSecond, latency: { p50: 1_000, p99: 9_000 }, serverCpu: 100, postgresCpu: null });
+const run = (perSecond) => ({
+  perSecond,
+  latency: { p50: 1_000, p99: 9_000 },
+  serverCpu: 100,
+  postgresCpu: null,
+  functionRuns: null,
+});
 const contestant = (title, tables, speeds) => ({ title, tables, errors: {}, runs: speeds.map(run) });
 const convoy = contestant('Convoy', 'jsonb', [100, 200, 300]);
 
