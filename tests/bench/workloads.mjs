@@ -44,7 +44,7 @@ const pickedChannel =
 /** As in YCSB. */
 const ZIPF = { zipf: { exponent: 0.99 } };
 
-/** One statement that locks the document, or a snapshot that other writes must not have changed. */
+/** The ways to read, change and write: with a lock, or in a snapshot that other writes must not have changed. */
 const likes = (target) => [
   ...others('/like', target, 'for update'),
   ...others('/like-serializable', undefined, 'SERIALIZABLE').map(mayFail),
