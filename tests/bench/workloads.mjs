@@ -214,8 +214,8 @@ export const WORKLOADS = [
       },
     ],
     ours: [
-      '/api/query/messages.get',
-      '/api/query/messages.newest',
+      '/api/query/kept.get',
+      '/api/query/kept.newest',
       '/api/mutation/messages.like',
       '/api/mutation/messages.send',
     ],

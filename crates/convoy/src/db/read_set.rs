@@ -81,6 +81,12 @@ impl ReadSet {
         self.opaque = true;
     }
 
+    /// Whether nothing was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        let ReadSet { points, ranges, tables, everything, opaque, refresh } = self;
+        points.is_empty() && ranges.is_empty() && tables.is_empty() && !everything && !opaque && refresh.is_none()
+    }
+
     /// Whether it has only these tables.
     pub(crate) fn is_within(&self, tables: &HashSet<Arc<str>>) -> bool {
         !self.everything

@@ -99,6 +99,11 @@ impl Registry {
         let (Some(answer), Some(valid_at)) = (answer, query.valid_at(self.caught_up_at)) else {
             return CacheLookup::Miss;
         };
+        if query.reads.is_empty() {
+            // No change can concern it.
+            self.retained.used(id);
+            return CacheLookup::Hit(answer, since);
+        }
         // If the log was not read recently, later changes may be missing.
         let is_fresh = self.caught_up_at.is_some_and(|at| now.saturating_duration_since(at) <= MAX_FEED_AGE);
         match is_fresh && valid_at >= since {

@@ -70,6 +70,16 @@ fn a_kept_result_answers_calls_once_the_log_was_read_and_until_a_change() {
 }
 
 #[test]
+fn a_result_that_was_read_from_nothing_needs_no_read_of_the_log() {
+    let mut world = World::new();
+    let run = world.begin_kept();
+    assert!(world.end_kept(run, result("1", ReadSet::default())));
+    assert_eq!(world.lookup("1"), "hit");
+    world.change("t");
+    assert_eq!(world.lookup("1"), "hit");
+}
+
+#[test]
 fn a_result_that_changes_during_its_run_is_not_kept() {
     for table in ["t", "u"] {
         let mut world = World::new();
