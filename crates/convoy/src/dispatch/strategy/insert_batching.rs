@@ -2,7 +2,7 @@
 //!
 //! The cost of an insert is mostly its statement, not its row. While a statement for a table
 //! is in progress, later inserts into the table wait, and the next statement has all of
-//! them. An insert into an idle table is sent at once.
+//! them. An insert into an idle table is sent at once, and so is one of many rows.
 //!
 //! Such mutations have read nothing, so running several as one transaction is equivalent to
 //! running them one after another, and each is still SERIALIZABLE. A fault of one mutation
@@ -37,6 +37,8 @@ use crate::telemetry::SpanRef;
 
 /// The maximum number of rows in one statement, unless a single mutation inserts more.
 const MAX_ROWS: usize = 256;
+/// From so many rows on, the cost of an insert is its rows: it is sent at once, beside others.
+const MIN_OWN_ROWS: usize = 32;
 
 /// The rows that one mutation inserts into one table.
 pub(in crate::dispatch) struct Insert {
@@ -104,7 +106,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, response: Option<(Entry, Str
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
     let (observer, span) = (scope.observer(), scope.telemetry.span.clone());
     let queued = QueuedInsert { id, insert, by, response, observer, span, deadline, answer };
-    if inner.failpoints.has(Failpoint::NoInsertBatching) {
+    if queued.insert.rows.len() >= MIN_OWN_ROWS || inner.failpoints.has(Failpoint::NoInsertBatching) {
         return write_alone(&scope.dispatcher, &queued).await;
     }
     if inner.inserts.push(queued) {
