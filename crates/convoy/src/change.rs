@@ -96,20 +96,28 @@ pub(crate) struct InDoubtCommits {
     until: Arc<Mutex<Option<Instant>>>,
     /// The number of commits that were never published.
     lost: Arc<AtomicU64>,
-    /// The longest time that a statement can run in Postgres.
-    longest: Duration,
+    /// The longest time that a commit can take in Postgres, in milliseconds.
+    longest_ms: Arc<AtomicU64>,
 }
 
 impl InDoubtCommits {
     /// Creates the state without a commit in doubt; `longest` is the time limit of statements in
     /// Postgres.
     pub(crate) fn new(longest: Duration) -> InDoubtCommits {
-        InDoubtCommits { until: Arc::default(), lost: Arc::default(), longest }
+        let in_doubt = InDoubtCommits { until: Arc::default(), lost: Arc::default(), longest_ms: Arc::default() };
+        in_doubt.may_take(longest);
+        in_doubt
+    }
+
+    /// Records that from now on a commit may take this long, if that is longer than before.
+    pub(crate) fn may_take(&self, longest: Duration) {
+        self.longest_ms.fetch_max(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Records that a commit may or may not happen from now on.
     pub(crate) fn add(&self) {
-        *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
+        let longest = Duration::from_millis(self.longest_ms.load(Ordering::Relaxed));
+        *self.until.lock() = Some(Instant::now() + longest + Duration::from_secs(1));
     }
 
     /// Records that a commit may have happened whose changes will never be published.

@@ -27,6 +27,9 @@ pub(crate) struct OwnLimits {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallLimits {
     pub time: Duration,
+    /// The time limit of its statements, where those of its connections end sooner than the
+    /// call. Such a call has a transaction, which sets it.
+    pub statement_timeout: Option<Duration>,
     pub retries: u32,
     pub documents_read: usize,
     pub documents_written: usize,
@@ -41,8 +44,17 @@ impl CallLimits {
             FunctionKind::Mutation => limits.mutation_time(),
             FunctionKind::Action => limits.action_time(),
         };
+        let own_time = own.timeout_ms.map(Duration::from_millis);
+        // Without a transaction, a mutation reads on the connections of queries.
+        let of_connections = match function.kind {
+            FunctionKind::Mutation if !function.transactional => time.min(limits.query_time()),
+            FunctionKind::Query | FunctionKind::Mutation => time,
+            // Its statements have a limit of their own in any case.
+            FunctionKind::Action => Duration::MAX,
+        };
         CallLimits {
-            time: own.timeout_ms.map_or(time, Duration::from_millis),
+            time: own_time.unwrap_or(time),
+            statement_timeout: own_time.filter(|own| *own > of_connections),
             retries: own.retries.unwrap_or(limits.retries),
             documents_read: own.max_documents_read.unwrap_or(limits.max_documents_read),
             documents_written: own.max_documents_written.unwrap_or(limits.max_documents_written),

@@ -151,7 +151,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
 
 /// Runs a mutation once, with the strategy that fits the learned traits of its function.
 /// After two conflicts it is queued before its key is hot. Under a role it has a transaction
-/// of its own.
+/// of its own, and with a time limit for its statements a transaction.
 async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt {
     let function = scope.function();
     if scope.may_have_role() {
@@ -171,7 +171,8 @@ async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt 
             attempt => return attempt,
         }
     }
-    if !function.learned.needs_transaction.is_set() && !failpoints.has(Failpoint::NoOptimistic) {
+    let needs_transaction = scope.limits().statement_timeout.is_some() || function.learned.needs_transaction.is_set();
+    if !needs_transaction && !failpoints.has(Failpoint::NoOptimistic) {
         match optimistic::attempt(scope).await {
             Attempt::NeedsOther => function.learned.needs_transaction.set(),
             attempt => return attempt,

@@ -12,8 +12,9 @@ use super::{Dispatcher, Function, FunctionCall, FunctionKind, Program};
 use crate::change::ChangeSource;
 use crate::db::{Budget, Executor, TxCache};
 use crate::error::{Code, Failure};
+use crate::op::RunAs;
 use crate::output;
-use crate::postgres::DbError;
+use crate::postgres::{Begin, DbError, Isolation};
 use crate::sql::layout;
 use crate::telemetry::Scope;
 
@@ -74,6 +75,11 @@ impl CallScope {
     /// The limits of the call.
     pub(super) fn limits(&self) -> CallLimits {
         self.dispatcher.limits_of(self.function())
+    }
+
+    /// How a transaction of this call begins.
+    pub(super) fn begin<'a>(&self, isolation: Isolation, run_as: Option<&'a Arc<RunAs>>) -> Begin<'a> {
+        Begin { isolation, run_as, statement_timeout: self.limits().statement_timeout }
     }
 
     /// The observer of the commit. A function without a transaction commits several times

@@ -42,7 +42,7 @@ pub use schema_sync::{Drift, Finding, LayoutReport, PlannedStep, StepKind, Table
 use session::PgSession;
 use setup::Setup;
 pub(crate) use setup::{ConnectionMode, Server};
-pub(crate) use transaction::{CommitOutcome, Isolation, Transaction};
+pub(crate) use transaction::{Begin, CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
 use crate::op::Raw;
@@ -236,7 +236,7 @@ impl Lease {
         if let (false, Some(reads)) = (session.is_pooled(), cached) {
             return Ok(RawRows { rows: session.raw_autocommit(raw, isolation).await?, reads });
         }
-        session.begin(isolation, None).await?;
+        session.begin(Begin::plain(isolation)).await?;
         match self.raw_within(raw, lookup, isolation == Isolation::Serializable).await {
             Ok(rows) => self.enter().end(isolation.end()).await.map(|()| rows),
             Err(error) if error.connection_lost() => Err(error),

@@ -13,9 +13,9 @@ use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, 
 
 use super::raw_reads::RawReads;
 use super::recorder::Recorder;
-use super::{DbError, Isolation, Row, Setup, row};
+use super::{Begin, DbError, Isolation, Row, Setup, row, setup};
 use crate::failpoints::{Failpoint, Failpoints};
-use crate::op::{Raw, RunAs};
+use crate::op::Raw;
 use crate::sql::plan::Plan;
 use crate::sql::session::Script;
 use crate::sql::{self, Statement};
@@ -107,12 +107,12 @@ impl PgSession {
         self.execute_text(AssertSqlSafe(text)).await
     }
 
-    /// Begins a transaction, under a role.
-    pub(super) async fn begin(&mut self, isolation: Isolation, run_as: Option<&RunAs>) -> Result<(), DbError> {
-        match (&self.setup, run_as) {
-            (Some(setup), _) => self.execute(setup.begin(run_as)).await,
-            (None, Some(_)) => self.execute(sql::session::begin(isolation.begin(), &[], run_as)).await,
-            (None, None) => self.execute_text(isolation.begin_with(&self.failpoints)).await,
+    /// Begins a transaction.
+    pub(super) async fn begin(&mut self, begin: Begin<'_>) -> Result<(), DbError> {
+        match &self.setup {
+            Some(setup) => self.execute(setup.begin(begin)).await,
+            None if begin.sets_nothing() => self.execute_text(begin.isolation.begin_with(&self.failpoints)).await,
+            None => self.execute(setup::begin(begin, &[])).await,
         }
     }
 
@@ -127,7 +127,7 @@ impl PgSession {
     /// Prepares for a statement outside of a transaction: a pooled session begins one.
     pub(super) async fn begin_autocommit(&mut self) -> Result<(), DbError> {
         match &self.setup {
-            Some(setup) => self.execute(setup.begin(None)).await,
+            Some(setup) => self.execute(setup.begin(Begin::plain(setup.isolation))).await,
             None => Ok(()),
         }
     }

@@ -11,9 +11,8 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row as _};
 
-use super::{DbError, Isolation, fault};
+use super::{Begin, DbError, Isolation, fault};
 use crate::config::Limits;
-use crate::op::RunAs;
 use crate::sql::{self, Statement};
 
 /// Prepared statements that a direct connection keeps.
@@ -82,18 +81,15 @@ pub(crate) struct Setup {
 
 impl Setup {
     fn new(isolation: Isolation, timeout: Duration, limits: &Limits) -> Setup {
-        let timeout = timeout.as_millis().to_string();
-        let settings = vec![
-            // Postgres cancels statements that the engine no longer waits for.
-            ("statement_timeout", timeout.clone()),
-            ("idle_in_transaction_session_timeout", timeout),
+        let mut settings = time_limits(timeout).to_vec();
+        settings.extend([
             // Convoy's statements follow an index, so one plan is right for all values. In its
             // default mode Postgres plans again wherever an array is bound, because it expects
             // ten elements, and that costs more than the statement.
             ("plan_cache_mode", PLAN_CACHE_MODE.to_owned()),
             // Exact numbers in the text of raw results.
             ("extra_float_digits", "1".to_owned()),
-        ];
+        ]);
         Setup { settings, isolation, wait: Duration::from_millis(limits.connection_ms) }
     }
 
@@ -133,15 +129,29 @@ impl Setup {
         base.clone().statement_cache_capacity(STATEMENT_CACHE).options(settings.chain([by_default]))
     }
 
-    /// Begins a transaction in a pooled session, under a role.
-    pub(crate) fn begin(&self, run_as: Option<&RunAs>) -> Statement {
-        sql::session::begin(self.isolation.begin(), &self.settings, run_as)
+    /// Begins a transaction in a pooled session.
+    pub(super) fn begin(&self, begin: Begin<'_>) -> Statement {
+        self::begin(begin, &self.settings)
     }
 
     /// Ends a transaction of a single statement.
     pub(crate) fn end(&self) -> &'static str {
         self.isolation.end()
     }
+}
+
+/// The settings by which Postgres cancels statements that the engine no longer waits for, and
+/// ends their transactions.
+fn time_limits(timeout: Duration) -> [(&'static str, String); 2] {
+    let timeout = timeout.as_millis().to_string();
+    [("statement_timeout", timeout.clone()), ("idle_in_transaction_session_timeout", timeout)]
+}
+
+/// Begins a transaction with these settings, of which its own time limit replaces the one.
+pub(super) fn begin(begin: Begin<'_>, settings: &[(&'static str, String)]) -> Statement {
+    let own = begin.statement_timeout.map(time_limits);
+    let settings: Vec<_> = settings.iter().cloned().chain(own.into_iter().flatten()).collect();
+    sql::session::begin(begin.isolation.begin(), &settings, begin.run_as.map(AsRef::as_ref))
 }
 
 /// Detects the version, and a pooler: it rejects start-up options that it cannot keep, or

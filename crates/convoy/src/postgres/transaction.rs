@@ -57,10 +57,34 @@ impl Isolation {
     }
 }
 
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begin<'a> {
+    /// Its isolation, which the sessions of its pool must have.
+    pub isolation: Isolation,
+    /// The role of its first statement; `None` is that of the connection.
+    pub run_as: Option<&'a Arc<RunAs>>,
+    /// The time limit of its statements; `None` is that of the connection.
+    pub statement_timeout: Option<Duration>,
+}
+
+impl Begin<'_> {
+    /// With the role and the time limit of the connection.
+    pub(super) fn plain(isolation: Isolation) -> Begin<'static> {
+        Begin { isolation, run_as: None, statement_timeout: None }
+    }
+
+    /// Whether it takes nothing but the statement that begins a transaction.
+    pub(super) fn sets_nothing(&self) -> bool {
+        self.run_as.is_none() && self.statement_timeout.is_none()
+    }
+}
+
 /// An open transaction.
 pub(crate) struct Transaction {
     lease: Lease,
     isolation: Isolation,
+    statement_timeout: Option<Duration>,
     /// Whether it belongs to a serial queue. The sessions of those have a short `lock_timeout`,
     /// and a call that exceeds it runs again outside of the queue.
     is_queued: bool,
@@ -87,28 +111,24 @@ impl Transaction {
     /// Begins a transaction on a connection of the pool, whose sessions must have this
     /// isolation. A stale idle connection is replaced, because no statement has run yet.
     pub(crate) async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
-        Transaction::begin_as(pool, isolation, None).await
+        Transaction::begin_with(pool, Begin::plain(isolation)).await
     }
 
-    /// The same, under a role.
-    pub(crate) async fn begin_as(
-        pool: &Pool,
-        isolation: Isolation,
-        run_as: Option<&Arc<RunAs>>,
-    ) -> Result<Transaction, DbError> {
+    /// The same, with a role and a time limit of its own.
+    pub(crate) async fn begin_with(pool: &Pool, begin: Begin<'_>) -> Result<Transaction, DbError> {
         loop {
             let mut lease = pool.acquire().await?;
             pool.failpoints().pass(Point::BeforeBegin).await;
-            match with_timeout(lease.enter().begin(isolation, run_as.map(AsRef::as_ref))).await {
+            match with_timeout(lease.enter().begin(begin)).await {
                 Ok(()) => {
-                    let (run_as, had_role) = (run_as.cloned(), run_as.is_some());
                     return Ok(Transaction {
                         lease,
-                        isolation,
+                        isolation: begin.isolation,
+                        statement_timeout: begin.statement_timeout,
                         is_queued: false,
-                        run_as,
+                        run_as: begin.run_as.cloned(),
                         role_is_stale: false,
-                        had_role,
+                        had_role: begin.run_as.is_some(),
                     });
                 }
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.close_idle(),
@@ -177,6 +197,11 @@ impl Transaction {
     /// The isolation of the transaction.
     pub(crate) fn isolation(&self) -> Isolation {
         self.isolation
+    }
+
+    /// The time limit of its statements, if it is not that of the connection.
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        self.statement_timeout
     }
 
     /// Sets a savepoint.

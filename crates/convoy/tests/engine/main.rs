@@ -37,6 +37,7 @@ mod sessions;
 mod shared;
 mod socket;
 mod stale_plans;
+mod statement_timeouts;
 mod static_files;
 mod store;
 mod table_traits;

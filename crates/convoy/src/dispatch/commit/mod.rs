@@ -135,6 +135,7 @@ impl Committer {
         xid: Option<String>,
         unit: Unit<'_>,
     ) -> Commit {
+        transaction.statement_timeout().into_iter().for_each(|longest| self.in_doubt.may_take(longest));
         // The responses are Convoy's own.
         transaction.run_as(None);
         if !unit.responses.is_empty()

@@ -123,8 +123,8 @@ impl NonTransactional<'_> {
         }
         let postgres = &scope.dispatcher.inner.postgres;
         let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
-        if let Some(run_as) = run_as {
-            return self.autocommit_as(run_as, writes, ops, out).await;
+        if run_as.is_some() || scope.limits().statement_timeout.is_some() {
+            return self.in_transaction(run_as, writes, ops, out).await;
         }
         if !writes {
             let ran = executor.run(&mut Access::Reading(postgres), ops, out).await;
@@ -139,10 +139,10 @@ impl NonTransactional<'_> {
         scope.committed(committer.statement(run, may_change, deadline, scope.unit()).await)
     }
 
-    /// The same under a role, which ends with a transaction.
-    async fn autocommit_as(
+    /// The same in a transaction, with which a role and a time limit of statements end.
+    async fn in_transaction(
         &mut self,
-        run_as: &Arc<RunAs>,
+        run_as: Option<&Arc<RunAs>>,
         writes: bool,
         ops: &[Result<Op, Failure>],
         out: &mut String,
@@ -153,7 +153,7 @@ impl NonTransactional<'_> {
             true => (&postgres.writers, Isolation::Serializable),
             false => (&postgres.readers, Isolation::Snapshot),
         };
-        let begun = Transaction::begin_as(pool, isolation, Some(run_as)).await;
+        let begun = Transaction::begin_with(pool, scope.begin(isolation, run_as)).await;
         let mut transaction = begun.map_err(|error| scope.explain_retryable(&error))?;
         let ran = executor.run(&mut Access::Within(&mut transaction), ops, out).await;
         let Written { changes, xid } = executor.take_written();
@@ -198,7 +198,7 @@ impl NonTransactional<'_> {
             return Err(Failure::new(Code::InvalidArgs, message));
         }
         let writers = &self.scope.dispatcher.inner.postgres.writers;
-        let begun = Transaction::begin(writers, Isolation::Serializable).await;
+        let begun = Transaction::begin_with(writers, self.scope.begin(Isolation::Serializable, None)).await;
         let transaction = begun.map_err(|error| self.scope.explain_retryable(&error))?;
         self.executor.begin_transaction(self.scope.tx_cache());
         self.open = Some(Open { transaction, aborted: Aborted::default() });

@@ -51,7 +51,7 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
 
 async fn begin(scope: &CallScope, run_as: Option<&Arc<RunAs>>) -> Result<Transaction, Stop> {
     let writers = &scope.dispatcher.inner.postgres.writers;
-    let begun = Transaction::begin_as(writers, Isolation::Serializable, run_as).await;
+    let begun = Transaction::begin_with(writers, scope.begin(Isolation::Serializable, run_as)).await;
     begun.map_err(|error| Stop::Failed(scope.explain(&error)))
 }
 
@@ -65,6 +65,7 @@ impl Serializable {
         };
         if self.transaction.is_none()
             && held.len() == 1
+            && self.run.scope.limits().statement_timeout.is_none()
             && let Some(insert) = held.pop()
         {
             return insert_batching::attempt(&self.run.scope, insert, result, keyed).await;

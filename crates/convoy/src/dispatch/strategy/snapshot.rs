@@ -36,7 +36,8 @@ impl<'a> Snapshot<'a> {
 
 impl Strategy for Snapshot<'_> {
     /// A second statement needs a snapshot: [`Stop::NeedsOther`]. So does a role, which
-    /// ends with the transaction; if it is the first, the snapshot begins with it.
+    /// ends with the transaction; if it is the first, the snapshot begins with it. A time limit
+    /// of the function for its statements is known from the start.
     async fn answer(
         &mut self,
         ops: &mut [Result<Op, Failure>],
@@ -46,7 +47,9 @@ impl Strategy for Snapshot<'_> {
         for op in ops.iter_mut().filter(|op| op.as_ref().is_ok_and(Op::writes)) {
             *op = Err(Failure::new(Code::Internal, "A query cannot write; make this function a mutation."));
         }
-        let (scope, snapshot) = (self.scope, self.scope.function().learned.needs_snapshot.is_set());
+        let scope = self.scope;
+        let has_timeout = scope.limits().statement_timeout.is_some();
+        let snapshot = has_timeout || scope.function().learned.needs_snapshot.is_set();
         let statements = Executor::statements(ops);
         self.statements += statements;
         let is_first = self.statements == statements;
@@ -55,7 +58,7 @@ impl Strategy for Snapshot<'_> {
         }
         let postgres = &scope.dispatcher.inner.postgres;
         if (snapshot || run_as.is_some()) && self.transaction.is_none() && self.statements > 0 {
-            let begun = Transaction::begin_as(&postgres.readers, Isolation::Snapshot, run_as).await;
+            let begun = Transaction::begin_with(&postgres.readers, scope.begin(Isolation::Snapshot, run_as)).await;
             self.transaction = Some(begun.map_err(|error| Stop::Failed(scope.explain(&error)))?);
         }
         let mut access = match &mut self.transaction {

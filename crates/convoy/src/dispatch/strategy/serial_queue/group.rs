@@ -15,7 +15,7 @@ use crate::dispatch::strategy::Attempt;
 use crate::dispatch::{Answer, Dispatcher};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
-use crate::postgres::{DbError, Isolation, Transaction};
+use crate::postgres::{Begin, DbError, Isolation, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 
@@ -63,10 +63,15 @@ pub(super) enum Abort {
 }
 
 impl Group {
-    /// Begins a transaction, and takes the lock that serialises the queue across processes.
-    pub(super) async fn begin(dispatcher: Dispatcher, lock: u32) -> Result<Group, DbError> {
-        let mut transaction =
-            Transaction::begin(&dispatcher.inner.postgres.queue_writers, Isolation::Serializable).await?;
+    /// Begins a transaction for calls with this time limit of statements, and takes the lock
+    /// that serialises the queue across processes.
+    pub(super) async fn begin(
+        dispatcher: Dispatcher,
+        lock: u32,
+        statement_timeout: Option<Duration>,
+    ) -> Result<Group, DbError> {
+        let begin = Begin { isolation: Isolation::Serializable, run_as: None, statement_timeout };
+        let mut transaction = Transaction::begin_with(&dispatcher.inner.postgres.queue_writers, begin).await?;
         transaction.lock_queue(lock).await?;
         // The first statement after the lock takes the snapshot.
         let late = dispatcher.inner.serial.next.load(Ordering::SeqCst);
@@ -82,15 +87,17 @@ impl Group {
         })
     }
 
-    /// Whether a call may join: it had arrived when the group began, the group is not full, and
-    /// neither the call nor the group's first call needs a group of one.
+    /// Whether a call may join: it had arrived when the group began, its statements have the same
+    /// time limit, the group is not full, and neither the call nor the group's first call needs a
+    /// group of one.
     pub(super) fn accepts(&self, waiting: &QueuedCall) -> bool {
         let in_time = match self.dispatcher.inner.failpoints.has(Failpoint::LateCallsJoin) {
             true => true,
             false => waiting.number < self.late && self.began.elapsed() < MAX_TIME,
         };
         let shares = self.finished.first().is_none_or(|first| !waiting.is_single() && !first.waiting.is_single());
-        in_time && shares && self.finished.len() < MAX_CALLS
+        let same_timeout = waiting.scope.limits().statement_timeout == self.transaction.statement_timeout();
+        in_time && shares && same_timeout && self.finished.len() < MAX_CALLS
     }
 
     /// Whether no call has finished yet.

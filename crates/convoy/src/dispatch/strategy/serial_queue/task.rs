@@ -64,7 +64,9 @@ impl QueueTask {
     }
 
     async fn run_group(&mut self) {
-        let mut group = match Group::begin(self.dispatcher.clone(), self.lock).await {
+        let statement_timeout =
+            self.prefetched.front().and_then(|first| first.waiting.scope.limits().statement_timeout);
+        let mut group = match Group::begin(self.dispatcher.clone(), self.lock, statement_timeout).await {
             Ok(group) => group,
             Err(error) => {
                 tracing::debug!(cause = %error, queue = &*self.name, "a serial queue has no connection; its calls run outside of it");
