@@ -156,10 +156,7 @@ test('control: without a limit, silent sockets keep others out', { timeout: 120_
   );
   // By then, a server with a limit has closed more than it has files, twice.
   for (let round = 0; round < 2; round++) {
-    let closed = 0;
-    await new Promise<void>((resolve) => {
-      for (let n = 0; n < SILENT; n++) void open(limited).closed.then(() => ++closed === FILES && resolve());
-    });
+    await Promise.all(Array.from({ length: SILENT }, () => open(limited).closed));
   }
   expect(kept.every(({ socket }) => !socket.destroyed)).toBe(true);
   expect(isAnswered).toBe(false);

@@ -13,6 +13,7 @@ pub(crate) mod fuzzing;
 mod get_query;
 mod guard;
 mod health;
+mod listen;
 mod metrics_endpoint;
 mod openapi;
 mod record;
@@ -42,8 +43,7 @@ use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,12 +53,12 @@ use crate::engine::{RemoteAnswer, RemoteCall};
 use crate::error::{Code, Failure};
 use crate::live::{OpenSession, Payer, SessionId, StreamFormat, client_messages};
 use crate::lossy;
-use crate::supervise::Part;
 use crate::telemetry::Route as Template;
 use body::{RequestBody, WithoutTrailers};
 use cors::Grant;
 pub use dev_page::{DevAnswer, DevPage, DevRequest};
 pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
+pub use listen::Server;
 pub(crate) use metrics_endpoint::MetricsEndpoint;
 use record::RequestRecord;
 use respond::{HttpAnswer, failure, method_not_allowed, success};
@@ -89,74 +89,6 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
 
 /// The part of a connection's read buffer for the request line, beside the allowed headers.
 const REQUEST_LINE_BYTES: usize = 16 << 10;
-
-/// The time between two warnings about connections that cannot be accepted.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
-/// A listening server. Dropping it does not stop it; [`Server::close`] does.
-pub struct Server {
-    /// The address it listens on.
-    pub address: SocketAddr,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Server {
-    /// Binds the address and starts to serve.
-    pub async fn start(engine: Arc<Engine>, host: &str, port: u16) -> std::io::Result<Server> {
-        let listener = TcpListener::bind((host, port)).await?;
-        let address = listener.local_addr()?;
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let acceptor = Acceptor { listener, engine, stop: stop.clone(), tasks: tasks.clone() };
-        tasks.spawn(async move {
-            let supervisor = acceptor.engine.supervisor().clone();
-            supervisor.keep(Part::Accept, &acceptor.stop, || acceptor.run()).await;
-        });
-        Ok(Server { address, stop, tasks })
-    }
-
-    /// Stops accepting, waits for requests in flight, and closes idle connections.
-    pub async fn close(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-/// Accepts connections.
-struct Acceptor {
-    listener: TcpListener,
-    engine: Arc<Engine>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Acceptor {
-    async fn run(&self) {
-        let mut warned: Option<Instant> = None;
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            self.engine.config().failpoints.reach(Part::Accept);
-            match accepted {
-                Ok((socket, peer)) => {
-                    let (engine, stop, tasks) = (self.engine.clone(), self.stop.clone(), self.tasks.clone());
-                    self.tasks.spawn(serve(socket, peer, engine, stop, tasks));
-                }
-                Err(error) => {
-                    // Usually out of file descriptors: wait until some are closed.
-                    if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-                        tracing::warn!(cause = %error, "a connection could not be accepted; it is tried again");
-                        warned = Some(Instant::now());
-                    }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-    }
-}
 
 async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {
     if let Err(error) = socket.set_nodelay(true) {

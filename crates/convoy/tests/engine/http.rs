@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::shared::{bodies, chat};
 use crate::wire::exchange;
+use convoy::{Gate, Part, Place, Stop};
 use convoy_testkit::{Client, Functions, TestDb, within};
 use hyper::Method;
 use serde_json::json;
@@ -230,6 +231,30 @@ async fn slow_headers_and_slow_bodies_time_out() {
         assert!(answer.starts_with(answer_begins), "{answer}");
     }
     assert_eq!(app.client().query("messages.all", json!({})).await.status, 200);
+    app.engine.close().await;
+}
+
+/// Clients of a busy process are connected before it accepts them. With a short queue, Linux
+/// forgets some of these connections, and their clients learn nothing of it.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_connect_at_once_are_all_accepted_later() {
+    let db = TestDb::new().await;
+    let limits = json!({ "limits": { "headerMs": 200 } });
+    let app = db.app_with(limits, crate::shared::tables(), crate::shared::functions()).await;
+    let gate = Gate::default();
+    app.engine.config().failpoints.stop_once(Place::Task(Part::Accept), Stop::Pause(gate.clone()));
+    within(gate.reached()).await;
+    let connecting: Vec<_> = (0..500).map(|_| tokio::spawn(TcpStream::connect(app.address))).collect();
+    let mut sockets = Vec::new();
+    for connecting in connecting {
+        sockets.push(within(connecting).await.expect("no panic").expect("the server listens"));
+    }
+    gate.release();
+    for mut socket in sockets {
+        let mut answer = Vec::new();
+        within(socket.read_to_end(&mut answer)).await.expect("the server ends a silent connection");
+    }
     app.engine.close().await;
 }
 
