@@ -23,6 +23,7 @@ pub struct Cluster {
     tools: PostgresTools,
     folder: PathBuf,
     port: u16,
+    settings: Vec<String>,
     server: Child,
     log: watch::Receiver<Log>,
 }
@@ -74,10 +75,21 @@ impl PostgresTools {
 
     /// Starts a server with these settings. The role `convoy` may do anything.
     pub async fn start(&self, settings: &[(&str, &str)]) -> Cluster {
+        self.init(&[], settings).await
+    }
+
+    /// The same with its write-ahead log in this folder, which is empty, in files of 1 MiB.
+    pub async fn start_with_log_in(&self, folder: &Path, settings: &[(&str, &str)]) -> Cluster {
+        let folder = folder.to_str().expect("a path of ASCII");
+        self.init(&["--waldir", folder, "--wal-segsize=1"], settings).await
+    }
+
+    async fn init(&self, options: &[&str], settings: &[(&str, &str)]) -> Cluster {
         let folder = self.new_folder();
         let data = folder.join("data");
         let data = data.to_str().expect("a path of ASCII");
-        self.run("initdb", &["-D", data, "-U", "convoy", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        let plain = ["-D", data, "-U", "convoy", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
+        self.run("initdb", &[&plain, options].concat());
         Cluster::launch(self.clone(), folder, settings).await
     }
 
@@ -101,20 +113,32 @@ impl Cluster {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = free.local_addr().expect("an address").port();
         drop(free);
-        let mut command = tools.command("postgres");
-        command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-        command.arg("-k").arg(&folder).args(["-c", "fsync=off"]);
-        for (name, value) in settings {
-            command.args(["-c", &format!("{name}={value}")]);
-        }
-        let mut server = command.stderr(Stdio::piped()).spawn().expect("Postgres starts");
-        let (sender, log) = watch::channel(Log::default());
-        let stderr = server.stderr.take().expect("its log is piped");
-        std::thread::spawn(move || follow(stderr, &sender));
-        let mut cluster = Cluster { tools, folder, port, server, log };
-        let started = within(cluster.log.wait_for(|log| log.ready || log.ready_to_read)).await.map(drop);
-        started.expect("Postgres starts; its log is above");
+        let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let (server, log) = run_server(&tools, &folder, port, &settings);
+        let mut cluster = Cluster { tools, folder, port, settings, server, log };
+        cluster.until_ready().await;
         cluster
+    }
+
+    async fn until_ready(&mut self) {
+        let started = within(self.log.wait_for(|log| log.ready || log.ready_to_read)).await.map(drop);
+        started.expect("Postgres starts; its log is above");
+    }
+
+    /// Waits until the server has ended by itself.
+    pub async fn ended(&mut self) {
+        within(async {
+            while self.server.try_wait().expect("a child of this process").is_none() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Starts the server again, after it has ended.
+    pub async fn restart(&mut self) {
+        (self.server, self.log) = run_server(&self.tools, &self.folder, self.port, &self.settings);
+        self.until_ready().await;
     }
 
     /// Starts a standby that replicates this server. Its name is `standby`.
@@ -163,6 +187,20 @@ impl Drop for Cluster {
             eprintln!("the files of a test's Postgres were left behind: {error}");
         }
     }
+}
+
+fn run_server(tools: &PostgresTools, folder: &Path, port: u16, settings: &[String]) -> (Child, watch::Receiver<Log>) {
+    let mut command = tools.command("postgres");
+    command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    command.arg("-k").arg(folder).args(["-c", "fsync=off"]);
+    for setting in settings {
+        command.args(["-c", setting]);
+    }
+    let mut server = command.stderr(Stdio::piped()).spawn().expect("Postgres starts");
+    let (sender, log) = watch::channel(Log::default());
+    let stderr = server.stderr.take().expect("its log is piped");
+    std::thread::spawn(move || follow(stderr, &sender));
+    (server, log)
 }
 
 /// Reads the log of the server to its end, so that the server never waits for it.

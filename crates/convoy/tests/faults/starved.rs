@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use convoy_testkit::{Cluster, PostgresTools, Psql, ServerProcess, within};
-use serde_json::json;
+use convoy_testkit::{Cluster, PostgresTools, Psql, Reply, ServerProcess, within};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::kills;
@@ -68,7 +68,7 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// `None` if this process may not mount one, with the reason on standard error.
     fn mount(tools: &PostgresTools, megabytes: u32) -> Option<SmallDisk> {
-        let folder = std::env::temp_dir().join(format!("convoy-disk-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("convoy-disk-{}", convoy::id::mint()));
         std::fs::create_dir_all(&folder).expect("a new folder");
         let size = format!("size={megabytes}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).output();
@@ -121,10 +121,8 @@ async fn calls_are_unavailable_while_the_disk_of_postgres_is_full() {
     let ballast = disk.fill();
     let mut acknowledged = BTreeSet::from([0, 1, 2]);
     for (way, number) in Way::ALL.into_iter().zip(3..) {
-        // Until the free space in the pages of the tables is used up. Text that does not compress.
-        let large: String = (0..4_000).map(|_| format!("{:032x}", rand::random::<u128>())).collect();
-        let input = json!({ "number": number, "large": large });
-        let reply = node.client().mutate(way.function(), input).await;
+        // Until the free space in the pages of the tables is used up.
+        let reply = node.client().mutate(way.function(), large(number)).await;
         let sentence = unavailable(&reply);
         assert!(sentence.contains("disk"), "{sentence}");
         report(&format!("{way:?}: {sentence}"));
@@ -140,6 +138,88 @@ async fn calls_are_unavailable_while_the_disk_of_postgres_is_full() {
     let found = damage(&mut psql, &mut watchers, &acknowledged, 0..9).await;
     assert_eq!(found, Damage::default());
     node.engine.close().await;
+}
+
+/// The input of a mutation that writes text which does not compress.
+fn large(number: u64) -> Value {
+    let text: String = (0..4_000).map(|_| format!("{:032x}", rand::random::<u128>())).collect();
+    json!({ "number": number, "large": text })
+}
+
+/// The mutations of a case with a full log: beyond what fits into a file of the log and its buffers.
+const LOGGED: u64 = 120;
+
+/// Writes until the disk of the write-ahead log is full, which ends Postgres; then makes space and
+/// starts it again. Returns the damage; `None` if this machine cannot do that.
+async fn fill_the_log(settings: &[(&str, &str)]) -> Option<Damage> {
+    let tools = tools()?;
+    let disk = SmallDisk::mount(&tools, 48)?;
+    let log = disk.0.join("log");
+    std::fs::create_dir(&log).expect("a new folder");
+    tools.own(&log);
+    // Otherwise Postgres would make space for a while by removing old files.
+    let all = [&[("restart_after_crash", "off"), ("checkpoint_timeout", "1h")], settings].concat();
+    let mut cluster = tools.start_with_log_in(&log, &all).await;
+    let node = open(&cluster.url("postgres"), json!({})).await;
+    let mut watchers = [(&node, Watcher::open(node.client(), 0..LOGGED).await)];
+    let mut acknowledged = BTreeSet::new();
+    for number in 0..3 {
+        write_when_available(&node.client(), number, Way::ALL[number as usize]).await;
+        acknowledged.insert(number);
+    }
+    let ballast = disk.fill();
+    let mut numbers = 3..LOGGED - 6;
+    for number in numbers.by_ref() {
+        let way = Way::ALL[number as usize % 3];
+        let reply = node.client().mutate(way.function(), large(number)).await;
+        if reply.status != 200 {
+            refused_or_in_doubt(&reply);
+            break;
+        }
+        acknowledged.insert(number);
+    }
+    assert!(!numbers.is_empty(), "the disk was not full");
+    cluster.ended().await;
+    // Every call says so while there is no Postgres.
+    for (way, number) in Way::ALL.into_iter().zip(numbers.clone()) {
+        refused_or_in_doubt(&node.client().mutate(way.function(), json!({ "number": number })).await);
+    }
+    report(&unavailable(&node.client().query("of", json!({ "number": 0 })).await));
+    std::fs::remove_file(ballast).expect("the file of this test");
+    cluster.restart().await;
+    for number in LOGGED - 6..LOGGED {
+        write_when_available(&node.client(), number, Way::ALL[number as usize % 3]).await;
+        acknowledged.insert(number);
+    }
+    let mut psql = cluster.psql("postgres").await;
+    let found = damage(&mut psql, &mut watchers, &acknowledged, 0..LOGGED).await;
+    node.engine.close().await;
+    Some(found)
+}
+
+/// A connection that was just open may end while it commits.
+fn refused_or_in_doubt(reply: &Reply) {
+    assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"), "{}", reply.body);
+    report(&reply.body.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_disk_of_the_write_ahead_log_is_full() {
+    let Some(found) = fill_the_log(&[]).await else { return };
+    assert_eq!(found, Damage::default());
+}
+
+/// Commits that are acknowledged while they are only in the buffers of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_commits_that_the_full_disk_has_lost_are_detected() {
+    let unsafe_commits = [
+        ("synchronous_commit", "off"),
+        ("wal_buffers", "8MB"),
+        ("wal_writer_delay", "10s"),
+        ("wal_writer_flush_after", "1GB"),
+    ];
+    let Some(found) = fill_the_log(&unsafe_commits).await else { return };
+    assert!(!found.lost.is_empty(), "the lost commits were not detected: {found:?}");
 }
 
 /// The limit of open files: more than the engine needs for itself, and fewer than its clients open.
