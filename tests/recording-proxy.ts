@@ -6,7 +6,7 @@ export class RecordingProxy {
   /** The executed statements, in order. */
   readonly statements: string[] = [];
   readonly #server = net.createServer((client) => this.#forward(client));
-  readonly #target: URL;
+  #target: URL;
   readonly #sockets = new Set<net.Socket>();
 
   private constructor(databaseUrl: string) {
@@ -25,6 +25,11 @@ export class RecordingProxy {
     const url = new URL(this.#target);
     url.host = `127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
     return url.href;
+  }
+
+  /** Leads new connections to the server of this URL. */
+  pointTo(databaseUrl: string): void {
+    this.#target = new URL(databaseUrl);
   }
 
   async close(): Promise<void> {
