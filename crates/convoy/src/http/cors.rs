@@ -14,7 +14,8 @@ use crate::config::Cors;
 use crate::error::{Code, Failure};
 
 /// The headers of an answer that a page may read.
-const EXPOSED: &str = "Convoy-Hash, Convoy-Position, Convoy-Session, ETag, Idempotency-Replayed, Retry-After, traceresponse";
+const EXPOSED: &str =
+    "Convoy-Hash, Convoy-Position, Convoy-Session, ETag, Idempotency-Replayed, Retry-After, traceresponse";
 /// Seconds for which a browser may cache a preflight; Chromium's maximum.
 const MAX_AGE: &str = "7200";
 

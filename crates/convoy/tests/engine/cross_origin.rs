@@ -115,7 +115,9 @@ async fn only_listed_origins_may_call_and_read() {
         let exposed = header(&answer, "access-control-expose-headers");
         assert_eq!(
             exposed,
-            Some("Convoy-Hash, Convoy-Position, Convoy-Session, ETag, Idempotency-Replayed, Retry-After, traceresponse")
+            Some(
+                "Convoy-Hash, Convoy-Position, Convoy-Session, ETag, Idempotency-Replayed, Retry-After, traceresponse"
+            )
         );
     }
     for other in [

@@ -9,6 +9,7 @@ mod clock;
 mod failover;
 mod kills;
 mod machine;
+mod observers;
 mod pairs;
 mod starved;
 mod stops;

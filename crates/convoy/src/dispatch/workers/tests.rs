@@ -11,6 +11,9 @@ use crate::failpoints::Failpoints;
 use crate::supervise::tests::supervisor_with;
 use std::collections::HashMap;
 
+#[cfg(feature = "failpoints")]
+mod stopped_tasks;
+
 const UNRESPONSIVE_TIME: Duration = Duration::from_secs(5);
 
 /// A host that records its calls and messages.
@@ -427,41 +430,4 @@ async fn the_owner_is_notified_when_a_replaced_program_has_no_calls() {
     it.workers.retire();
     it.workers = Workers::new(UNRESPONSIVE_TIME, supervisor_with(Failpoints::default()), |_| {});
     assert_eq!(it.events.recv().await, Some(WorkerEvent::Retired));
-}
-
-#[cfg(feature = "failpoints")]
-#[tokio::test(start_paused = true)]
-async fn a_watch_detects_stuck_workers_and_recovery_after_a_panic() {
-    let failpoints = Failpoints::default();
-    let mut it = workers_with(1, failpoints.clone());
-    failpoints.panic_once(Part::WorkerWatch);
-    let _open = it.start(1);
-    while failpoints.will_panic(Part::WorkerWatch) {
-        tokio::time::sleep(PING_INTERVAL).await;
-    }
-    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
-    it.abandon(1);
-    assert_eq!(it.stuck_event().await.0, WorkerId(0));
-    // A panic while the worker is unresponsive: the restarted watch detects the recovery.
-    failpoints.panic_once(Part::WorkerWatch);
-    it.hosts[0].recover();
-    while failpoints.will_panic(Part::WorkerWatch) || !it.workers.unresponsive_workers().is_empty() {
-        it.start(2);
-        tokio::time::sleep(PING_INTERVAL).await;
-    }
-}
-
-#[cfg(feature = "failpoints")]
-#[tokio::test(start_paused = true)]
-async fn calls_that_lost_a_worker_still_run_after_a_panic() {
-    let failpoints = Failpoints::default();
-    let it = workers_with(1, failpoints.clone());
-    let quarantine = it.workers.clone().quarantine().expect("a pool has a quarantine");
-    failpoints.panic_once(Part::LostCalls);
-    let mut unlucky = start_on(&*quarantine, 1);
-    assert!(unlucky.recv().await.is_none(), "the link is dropped");
-    let _next = start_on(&*quarantine, 2);
-    while it.hosts[0].started() != [2] {
-        tokio::time::sleep(PING_INTERVAL).await;
-    }
 }
