@@ -313,7 +313,7 @@ impl<'a> Wire<'a> {
         })
     }
 
-    fn order_field(&self) -> Result<Option<WireOrderField<'a>>, Failure> {
+    fn order_field(&self) -> Result<Option<WireOrderField>, Failure> {
         let broken = |error: serde_json::Error| invalid(format!("`by` is malformed: {error}."));
         self.by.map(|json| serde_json::from_str(json.get()).map_err(broken)).transpose()
     }

@@ -92,8 +92,8 @@ pub(super) struct WireBound<'a> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct WireOrderField<'a> {
-    field: &'a str,
+pub(super) struct WireOrderField {
+    field: String,
     kind: KeyKind,
 }
 
@@ -129,7 +129,7 @@ impl<'a> Wire<'a> {
             )));
         }
         let by = match self.order_field()? {
-            Some(WireOrderField { field, kind }) => Some(IndexField { path: path_of(field)?, kind }),
+            Some(WireOrderField { field, kind }) => Some(IndexField { path: path_of(&field)?, kind }),
             None => None,
         };
         let parse = |json: Option<&'a RawValue>| json.map(|json| Filter::parse(json, &table)).transpose();
