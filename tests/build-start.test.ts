@@ -122,11 +122,13 @@ export const isSlow = query({ handler: () => fast.slow });`,
     await build('--out', 'empty');
   });
 
-  test('rejects unknown settings with the closest one', async () => {
+  test('rejects unknown settings with the closest one, and wrong values', async () => {
     await app.write({ 'convoy.config.ts': 'export default { poolsize: 3 };' });
     const failed = await app.run(['build']);
     expect(failed.code).toBe(1);
     expect(failed.stdout).toContain('convoy.config.ts: there is no setting poolsize. Did you mean poolSize?');
+    await app.write({ 'convoy.config.ts': `export default { rateLimit: { per: 'address', tokens: 0 } };` });
+    expect((await app.run(['build'])).stdout).toContain('convoy.config.ts: `rateLimit.tokens` is a whole number');
   });
 });
 

@@ -164,6 +164,28 @@ test('attempts of one call are charged once', async () => {
   expect(await call('query/notes.list', {})).toMatchObject({ data: { length: 2 } });
 });
 
+test('a limit of the server is for all functions and routes, besides those of their own', async () => {
+  await serve({ rateLimit: { per: 'address', tokens: 4, refillPerSecond: 1 / 86_400 } });
+  const from = { address: '192.0.2.7' };
+  expect(await call('query/notes.list', {}, from)).toMatchObject(fine);
+  expect(await call('mutation/notes.addTwice', { body: 'a' }, from)).toMatchObject(fine);
+  const page = () => fetch(`${url}/page`, { headers: { 'x-forwarded-for': from.address } });
+  expect((await page()).status).toBe(200);
+  expect((await page()).status, 'by its own limit').toBe(429);
+  const refused = await call('query/notes.list', {}, from);
+  expect(refused).toMatchObject({
+    ...limited,
+    error: { message: expect.stringMatching(/^Too many calls; try again/) },
+  });
+  expect(refused.error?.details?.retryAfterMs).toBeGreaterThan(0);
+  expect(await call('query/notes.list', {})).toMatchObject(fine);
+});
+
+test('a limit of the server that is wrong is named', async () => {
+  const rateLimit = { per: 'address', tokens: 0, refillPerSecond: 1 };
+  await expect(serve({ rateLimit })).rejects.toThrow(/createConvoy: `rateLimit.tokens` is a whole number/);
+});
+
 test('a program with rate limits needs to know who tells addresses', async () => {
   await expect(serve({ trustProxy: undefined })).rejects.toThrow(/`GET \/page` has a rateLimit.* trustProxy: true/);
   await expect(serve({ trustProxy: ['10.0.0.0/99'] })).rejects.toThrow(/trustProxy contains "10.0.0.0\/99"/);

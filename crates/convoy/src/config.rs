@@ -10,6 +10,7 @@ use crate::failpoints::Failpoints;
 use crate::limits;
 pub use crate::limits::Limits;
 use crate::origin::Origin;
+use crate::rate_limit::Policy;
 use crate::telemetry::TelemetryOptions;
 use crate::trusted_proxies::TrustedProxies;
 
@@ -53,6 +54,9 @@ pub struct Config {
     /// The prefix of all paths.
     #[serde(default = "default_base_path", deserialize_with = "with_leading_slash")]
     pub base_path: String,
+    /// How often a caller may call functions and routes, all of them together.
+    #[serde(default)]
+    pub(crate) rate_limit: Option<Policy>,
     /// Published limits.
     #[serde(default, deserialize_with = "limits::parse")]
     pub limits: Limits,

@@ -1,5 +1,5 @@
-//! Limits how often one caller may call a function: a token bucket for each, of the process or
-//! of all processes.
+//! Limits how often one caller may call a function, or all of them together: a token bucket for
+//! each, of the process or of all processes.
 //!
 //! Only calls from outside are charged, once each: neither a run after a conflict, nor the
 //! repetition of a live query, nor a call by another function takes a token.
@@ -26,7 +26,10 @@ const FREE_REPEATS: u8 = 3;
 /// How many calls are remembered for that.
 const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not zero");
 
-/// The option `rateLimit` of a function.
+/// The name of the limit for all functions and routes together, which none of them can have.
+pub(crate) const EVERY_FUNCTION: &str = "*";
+
+/// The option `rateLimit` of a function or of an engine.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Policy {
@@ -105,6 +108,8 @@ fn refill<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 /// A call that is repeated under its idempotency key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyedCall<'a> {
+    /// The function.
+    pub function: &'a str,
     /// The key.
     pub key: &'a str,
     /// The arguments, JSON text.
@@ -174,7 +179,7 @@ impl RateLimiter {
 
     /// Forgets the buckets of functions that the loaded code does not have.
     pub(crate) fn retain(&self, has_function: impl Fn(&str) -> bool) {
-        self.functions.lock().retain(|name, _| has_function(name));
+        self.functions.lock().retain(|name, _| &**name == EVERY_FUNCTION || has_function(name));
     }
 
     /// The buckets of a function; new ones if its policy has changed.
@@ -197,9 +202,10 @@ pub(crate) struct Attempt(Option<u128>);
 
 impl Attempt {
     /// An attempt of this caller.
-    pub(crate) fn of(function: &str, caller: &Caller, keyed: Option<KeyedCall<'_>>) -> Attempt {
-        let hash = |KeyedCall { key, input }| xxh3_128(format!("{function}\n{caller:?}\n{key}\n{input}").as_bytes());
-        Attempt(keyed.map(hash))
+    pub(crate) fn of(limit: &str, caller: &Caller, keyed: Option<KeyedCall<'_>>) -> Attempt {
+        Attempt(keyed.map(|KeyedCall { function, key, input }| {
+            xxh3_128(format!("{limit}\n{function}\n{caller:?}\n{key}\n{input}").as_bytes())
+        }))
     }
 }
 
@@ -207,7 +213,8 @@ impl Attempt {
 pub(crate) fn limited(function: &str, wait: Duration) -> Failure {
     // Rounded up, because there is none before.
     let ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    let message = format!("Too many calls of `{function}`; try again in {} s.", ms.div_ceil(1_000));
+    let of = if function == EVERY_FUNCTION { String::new() } else { format!(" of `{function}`") };
+    let message = format!("Too many calls{of}; try again in {} s.", ms.div_ceil(1_000));
     Failure::new(Code::RateLimited, message).with_details(&serde_json::json!({ "retryAfterMs": ms }))
 }
 
@@ -254,7 +261,9 @@ mod tests {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("notes.add"), policy(1));
         let now = limiter.started;
         let charge = |key, input| {
-            limiter.charge((&name, &policy), &at("192.0.2.1"), Some(KeyedCall { key, input }), now).is_ok()
+            limiter
+                .charge((&name, &policy), &at("192.0.2.1"), Some(KeyedCall { function: &name, key, input }), now)
+                .is_ok()
         };
         assert!(charge("k1", "{}"));
         for _ in 0..FREE_REPEATS {
@@ -268,7 +277,7 @@ mod tests {
     fn other_arguments_under_a_key_are_another_call() {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("session.signIn"), policy(1));
         let charge = |input| {
-            let keyed = Some(KeyedCall { key: "k", input });
+            let keyed = Some(KeyedCall { function: &name, key: "k", input });
             limiter.charge((&name, &policy), &at("192.0.2.1"), keyed, limiter.started).is_ok()
         };
         assert!(charge(r#"{"password":"a"}"#) && !charge(r#"{"password":"b"}"#));

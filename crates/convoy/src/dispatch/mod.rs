@@ -61,7 +61,7 @@ use crate::error::{Code, Failure};
 use crate::events::{Event, EventKind, Events, LastRun};
 use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
-use crate::rate_limit::RateLimiter;
+use crate::rate_limit::{EVERY_FUNCTION, Policy, RateLimiter};
 use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
 use crate::telemetry::Metrics;
@@ -207,6 +207,8 @@ struct Inner {
     serial: SerialQueues,
     keys: KeyLocks,
     rate_limiter: RateLimiter,
+    /// The limit of all functions together, with its name.
+    rate_limit: Option<(Arc<str>, Policy)>,
     shared_buckets: SharedBuckets,
     /// Owns the tasks of mutations and of their queues, which outlive a disconnected caller.
     mutations: TaskTracker,
@@ -246,6 +248,7 @@ impl Dispatcher {
                 serial: SerialQueues::default(),
                 keys: KeyLocks::default(),
                 rate_limiter: RateLimiter::default(),
+                rate_limit: config.rate_limit.clone().map(|policy| (EVERY_FUNCTION.into(), policy)),
                 shared_buckets: SharedBuckets::default(),
                 mutations: TaskTracker::new(),
             }),

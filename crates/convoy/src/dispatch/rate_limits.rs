@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Dispatcher;
+use super::{Dispatcher, Function, Program};
 use crate::error::Failure;
 use crate::postgres::{DbError, Postgres, Row};
 use crate::rate_limit::{Attempt, Caller, KeyedCall, Policy, limited};
@@ -70,6 +70,20 @@ impl SharedBuckets {
 }
 
 impl Dispatcher {
+    /// The limits that a call of this function is charged to: that of all functions, and its own.
+    pub(crate) fn rate_limits_of<'a>(
+        &'a self,
+        function: &'a Function,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Policy)> + Clone {
+        let of_all = self.inner.rate_limit.as_ref().map(|(name, policy)| (name, policy));
+        of_all.into_iter().chain(function.rate_limit.as_ref().map(|policy| (&function.name, policy)))
+    }
+
+    /// Whether calls of a program may be charged.
+    pub(crate) fn has_rate_limits(&self, program: &Program) -> bool {
+        program.has_rate_limits || self.inner.rate_limit.is_some()
+    }
+
     /// Charges one call of a function with a rate limit. `keyed`: attempts of it with the same key
     /// and arguments are the same call.
     pub(crate) async fn charge(

@@ -148,11 +148,12 @@ impl Engine {
         caller: &(dyn Fn() -> Arc<str> + Sync),
     ) -> Result<(), Failure> {
         let program = self.loaded()?;
-        if !program.has_rate_limits {
+        if !self.dispatcher.has_rate_limits(&program) {
             return Ok(());
         }
         let Ok(function) = program.public(kind, name) else { return Ok(()) };
-        let keyed = key.filter(|_| function.keeps_keys()).map(|key| KeyedCall { key: key.as_str(), input });
+        let keyed =
+            key.filter(|_| function.keeps_keys()).map(|key| KeyedCall { function: name, key: key.as_str(), input });
         self.live.admit(&program, &function, (address, keyed), caller).await
     }
 

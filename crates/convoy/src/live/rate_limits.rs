@@ -15,7 +15,7 @@ use crate::rate_limit::{Caller, KeyedCall, Per};
 pub(super) type Refusals = HashMap<ClientQueryId, Failure>;
 
 impl Live {
-    /// Charges one call of a function. A limit by address is checked before the context is
+    /// Charges one call of a function. Limits by address are checked before the context is
     /// made; one by identity makes the context, in which it finds the user.
     pub(crate) async fn admit(
         &self,
@@ -24,46 +24,57 @@ impl Live {
         (address, keyed): (Option<IpAddr>, Option<KeyedCall<'_>>),
         caller: impl FnOnce() -> Arc<str>,
     ) -> Result<(), Failure> {
-        let Some(policy) = &function.rate_limit else { return Ok(()) };
-        let user = match policy.per {
-            Per::Identity if program.has_context => self.make_context(program, caller()).await?.user,
-            Per::Identity | Per::Address => None,
-        };
-        let caller = Caller::of(user.as_deref(), address);
-        self.dispatcher.charge((&function.name, policy), &caller, keyed).await
+        let limits = |per| self.dispatcher.rate_limits_of(function).filter(move |(_, policy)| policy.per == per);
+        for limit in limits(Per::Address) {
+            self.dispatcher.charge(limit, &Caller::of(None, address), keyed).await?;
+        }
+        if limits(Per::Identity).next().is_none() {
+            return Ok(());
+        }
+        let user = if program.has_context { self.make_context(program, caller()).await?.user } else { None };
+        for limit in limits(Per::Identity) {
+            self.dispatcher.charge(limit, &Caller::of(user.as_deref(), address), keyed).await?;
+        }
+        Ok(())
     }
 
-    /// Charges the subscriptions to queries with a limit of this kind: each counts as a call.
+    /// Charges subscriptions that are not refused yet to limits of this kind: each counts as a call.
     pub(super) async fn charge(
         &self,
         program: &Program,
         queries: &[QueryRequest],
         (per, user, payer): (Per, Option<&str>, Payer),
-    ) -> Refusals {
-        let Payer::Client(address) = payer else { return Refusals::new() };
+        refused: &mut Refusals,
+    ) {
+        let Payer::Client(address) = payer else { return };
         let caller = Caller::of(user, address);
-        let mut refusals = Refusals::new();
         for query in queries {
-            let Some(function) = limited(program, query, per) else { continue };
-            let Some(policy) = &function.rate_limit else { continue };
-            let charged = self.dispatcher.charge((&function.name, policy), &caller, None).await;
-            refusals.extend(charged.err().map(|failure| (query.id, failure)));
+            if refused.contains_key(&query.id) {
+                continue;
+            }
+            let Some(function) = self.limited(program, query) else { continue };
+            for limit in self.dispatcher.rate_limits_of(&function).filter(|(_, policy)| policy.per == per) {
+                if let Err(failure) = self.dispatcher.charge(limit, &caller, None).await {
+                    refused.insert(query.id, failure);
+                    break;
+                }
+            }
         }
-        refusals
     }
 
     /// Whether a query can only be charged once its caller is known.
-    pub(super) fn needs_identity(program: &Program, query: &QueryRequest) -> bool {
-        program.has_context && limited(program, query, Per::Identity).is_some()
+    pub(super) fn needs_identity(&self, program: &Program, query: &QueryRequest) -> bool {
+        program.has_context
+            && self.limited(program, query).is_some_and(|function| {
+                self.dispatcher.rate_limits_of(&function).any(|(_, policy)| policy.per == Per::Identity)
+            })
     }
-}
 
-/// The function of a query, if it has a limit of this kind. Other names fail when they are
-/// resolved.
-fn limited(program: &Program, query: &QueryRequest, per: Per) -> Option<Arc<Function>> {
-    if !program.has_rate_limits {
-        return None;
+    /// The function of a query that may have limits. Other names fail when they are resolved.
+    fn limited(&self, program: &Program, query: &QueryRequest) -> Option<Arc<Function>> {
+        if !self.dispatcher.has_rate_limits(program) {
+            return None;
+        }
+        program.public(FunctionKind::Query, &query.name).ok()
     }
-    let function = program.public(FunctionKind::Query, &query.name).ok()?;
-    function.rate_limit.as_ref().is_some_and(|policy| policy.per == per).then_some(function)
 }

@@ -96,10 +96,12 @@ impl Live {
         }
         let now = Instant::now();
         let OpenSession { format, queries, position, payer, counted } = request;
-        let mut refused = self.charge(&program, &queries, (Per::Address, None, payer)).await;
-        let (later, queries): (Vec<_>, Vec<_>) =
-            queries.into_iter().partition(|query| Live::needs_identity(&program, query));
-        refused.extend(self.charge(&program, &queries, (Per::Identity, None, payer)).await);
+        let mut refused = Refusals::new();
+        self.charge(&program, &queries, (Per::Address, None, payer), &mut refused).await;
+        let (later, queries): (Vec<_>, Vec<_>) = queries
+            .into_iter()
+            .partition(|query| !refused.contains_key(&query.id) && self.needs_identity(&program, query));
+        self.charge(&program, &queries, (Per::Identity, None, payer), &mut refused).await;
         let requests = self.resolve_all(&program, queries, (0, &mut refused), position, now);
         if let (StreamFormat::Plain, [Err((_, failure))]) = (format, requests.as_slice()) {
             return Err(failure.clone());
@@ -131,7 +133,8 @@ impl Live {
         }
         if !later.is_empty() {
             let user = self.lock().user_of(stream.opened.id);
-            let mut refused = self.charge(&program, &later, (Per::Identity, user.as_deref(), payer)).await;
+            let mut refused = Refusals::new();
+            self.charge(&program, &later, (Per::Identity, user.as_deref(), payer), &mut refused).await;
             if let (StreamFormat::Plain, Some(failure)) = (format, refused.remove(&0)) {
                 return Err(failure);
             }
@@ -151,13 +154,14 @@ impl Live {
     ) -> Result<(), Failure> {
         let (program, payer) = (self.loaded()?, Payer::Client(address));
         let SessionUpdate { add, remove, replace_token } = update;
-        let mut refused = self.charge(&program, &add, (Per::Address, None, payer)).await;
+        let mut refused = Refusals::new();
+        self.charge(&program, &add, (Per::Address, None, payer), &mut refused).await;
         let caller = program.has_context.then(caller);
         let context = match &caller {
             Some(caller) => self.make_context(&program, requesting_fingerprint(caller)).await?,
             None => SessionContext::default(),
         };
-        refused.extend(self.charge(&program, &add, (Per::Identity, context.user.as_deref(), payer)).await);
+        self.charge(&program, &add, (Per::Identity, context.user.as_deref(), payer), &mut refused).await;
         let now = Instant::now();
         self.with(|registry| {
             registry.authorize_update(id, &context)?;

@@ -33,6 +33,7 @@ mod routes;
 mod row_security;
 mod security_headers;
 mod serial_queue;
+mod server_rate_limit;
 mod sessions;
 mod shared;
 mod socket;

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::shared::tables;
 
 /// A limit whose buckets do not refill while a test runs.
-fn limit(per: &str, tokens: u32) -> Value {
+pub(crate) fn limit(per: &str, tokens: u32) -> Value {
     json!({ "per": per, "tokens": tokens, "refillPerSecond": 1.0 / 86_400.0 })
 }
 
-fn function(name: &str, kind: &str, limit: &Value) -> Value {
+pub(crate) fn function(name: &str, kind: &str, limit: &Value) -> Value {
     json!({ "name": name, "kind": kind, "rateLimit": limit })
 }
 
@@ -60,11 +60,11 @@ async fn behind_proxy(db: &TestDb, limit: &Value) -> (App, Arc<AtomicUsize>) {
     (app, contexts)
 }
 
-fn from(app: &App, address: &str) -> Client {
+pub(crate) fn from(app: &App, address: &str) -> Client {
     app.client().with_header("x-forwarded-for", address)
 }
 
-fn is_limited(reply: &convoy_testkit::Reply) -> bool {
+pub(crate) fn is_limited(reply: &convoy_testkit::Reply) -> bool {
     let is_limited = reply.code() == "RATE_LIMITED";
     assert_eq!(is_limited, reply.status == 429, "{}", reply.body);
     if is_limited {

@@ -1,6 +1,7 @@
 /** `convoy.config.ts`: the settings that are neither flags nor environment variables. */
 
 import { nearest } from '../values/nearest.js';
+import { rateLimitProblem } from './function-limits.js';
 import type { EngineOptions } from './options.js';
 import { checkLogFormat } from './telemetry/log-format.js';
 import { checkTelemetry } from './telemetry/telemetry-settings.js';
@@ -20,6 +21,7 @@ export interface ConvoyConfig
   extends Pick<
     EngineOptions,
     | 'limits'
+    | 'rateLimit'
     | 'poolSize'
     | 'basePath'
     | 'trustProxy'
@@ -44,6 +46,7 @@ export function defineConfig(config: ConvoyConfig): ConvoyConfig {
 
 const KEYS = new Set<string>([
   'limits',
+  'rateLimit',
   'poolSize',
   'basePath',
   'trustProxy',
@@ -78,6 +81,8 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
   if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
     throw new Error(`${file}: static is not a folder, such as './dist'.`);
   }
+  const problem = config.rateLimit === undefined ? null : rateLimitProblem(config.rateLimit);
+  if (problem !== null) throw new Error(`${file}: ${problem}`);
   if (config.onEvent !== undefined && typeof config.onEvent !== 'function') {
     throw new Error(`${file}: onEvent is not a function.`);
   }

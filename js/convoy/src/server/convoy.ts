@@ -16,6 +16,7 @@ import type { BaseContext, CreateContext, MadeContext } from './contexts.js';
 import { type DevAnswer, type DevRequest, type DevView, serveDevPage } from './dev-page.js';
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
+import { rateLimitProblem } from './function-limits.js';
 import type { FunctionKind } from './functions.js';
 import { type NodeHandler, nodeHandler, type UpgradeHandler, upgradeHandler } from './handlers/node-handler.js';
 import { type WebHandlers, webHandlers } from './handlers/web-handlers.js';
@@ -246,6 +247,8 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
     ...openApiParts(options),
     ...(folder === undefined ? {} : { static: path.resolve(folder) }),
   };
+  const problem = options.rateLimit === undefined ? null : rateLimitProblem(options.rateLimit);
+  if (problem !== null) throw new TypeError(`createConvoy: ${problem}`);
   if (workers !== undefined && (!Number.isInteger(workers) || workers < 0)) {
     throw new RangeError(`workers is ${workers}; give a number of threads, or 0 to run functions in this one.`);
   }

@@ -2,6 +2,7 @@
 
 import type { ResourceLimits } from 'node:worker_threads';
 import type { CorsOptions } from './cors-options.js';
+import type { RateLimit } from './function-limits.js';
 import type { OnEvent } from './telemetry/events.js';
 import type { TelemetryOptions } from './telemetry/telemetry-options.js';
 
@@ -115,6 +116,11 @@ export interface EngineOptions {
   readonly createDatabase?: boolean;
   /** Limits that differ from the defaults. */
   readonly limits?: ConvoyLimits;
+  /**
+   * How often one caller may call functions and send requests to HTTP routes, all of them together (no limit). The
+   * `rateLimit` of a function holds besides. `RATE_LIMITED`.
+   */
+  readonly rateLimit?: RateLimit;
   /** Connections to Postgres. */
   readonly poolSize?: number;
   /** The prefix of Convoy's paths (`/api`). */
