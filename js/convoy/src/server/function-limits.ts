@@ -25,7 +25,10 @@ export interface RateLimit {
 
 /** The limits of a query, in place of those of `createConvoy`. */
 export interface QueryLimits {
-  /** How long a call may take, in milliseconds; up to ten minutes, of an action up to a day. `TIMEOUT`. */
+  /**
+   * How long a call may take, in milliseconds, and each statement of a query or a mutation; up to ten minutes, of an action
+   * up to a day. `TIMEOUT`.
+   */
   readonly timeoutMs?: number;
   /** Documents that a call may read, up to 10,000,000; `PAYLOAD_TOO_LARGE`. */
   readonly maxDocumentsRead?: number;
