@@ -76,23 +76,34 @@ export async function inTurns(sets, rounds, measure) {
 }
 
 /**
- * The median of the first set's calls per second, and the ratio of each other set to it.
+ * The median of the first set's calls per second, and the ratio of each other set to it; and the
+ * same of the processor time of the server for each call, which other load on the machine changes
+ * less.
  *
- * @param {Record<string, { perSecond: number }[]>} taken
+ * @param {Record<string, { perSecond: number, serverCpu: number | null }[]>} taken
  */
 export function compared(taken) {
+  const cpu = ({ serverCpu }) => serverCpu;
+  const isMeasured = Object.values(taken).every((runs) => runs.every((run) => typeof cpu(run) === 'number'));
+  return {
+    ...comparedBy(taken, ({ perSecond }) => perSecond, 'higher'),
+    cpu: isMeasured ? comparedBy(taken, cpu, 'lower') : null,
+  };
+}
+
+function comparedBy(taken, measure, better) {
   const [base, ...others] = Object.keys(taken);
-  const perSecond = (set) => taken[set].map((run) => run.perSecond);
-  const median = perSecond(base).toSorted((a, b) => a - b)[Math.floor(perSecond(base).length / 2)];
+  const values = (set) => taken[set].map(measure);
+  const median = values(base).toSorted((a, b) => a - b)[Math.floor(values(base).length / 2)];
   const ratios = others.map((set) => {
-    const ratio = ratioOf(perSecond(base).map((before, round) => ({ before, now: perSecond(set)[round] })));
-    return { set, ratio, verdict: verdictOf(ratio, 'higher') };
+    const ratio = ratioOf(values(base).map((before, round) => ({ before, now: values(set)[round] })));
+    return { set, ratio, verdict: verdictOf(ratio, better) };
   });
   return { median, ratios };
 }
 
 /**
- * The comparisons as a table.
+ * The comparisons as tables.
  *
  * @param {(ReturnType<typeof compared> & { title: string })[]} rows
  * @param {string[]} sets
@@ -100,6 +111,10 @@ export function compared(taken) {
 function describe(rows, [base, ...others]) {
   const cell = ({ ratio: { median, low, high }, verdict }) =>
     `${median.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]${verdict === 'slower' ? ' ▼' : ''}`;
-  const cells = rows.map(({ title, median, ratios }) => [title, whole(median), ...ratios.map(cell)]);
-  return table(['', `${base}, calls/s`, ...others], cells);
+  const line = (title, { median, ratios }) => [title, whole(median), ...ratios.map(cell)];
+  const speed = rows.map((row) => line(row.title, row));
+  const cpu = rows.filter((row) => row.cpu !== null).map((row) => line(row.title, row.cpu));
+  const tables = [table(['', `${base}, calls/s`, ...others], speed)];
+  if (cpu.length > 0) tables.push(table(['', `${base}, server µs/call`, ...others], cpu));
+  return tables.join('\n\n');
 }
