@@ -172,6 +172,7 @@ impl Engine {
             let call = CachedCall { name, input: &input, position, no_cache, caller: &|| caller(false) };
             let outcome = self.live.cached(call).await?;
             if preload && !matches!(outcome, CacheOutcome::Hit(_)) {
+                let position = position.filter(|_| !no_cache);
                 return self.live.preload(name, input, position, || caller(false)).await.map(answer_of_query);
             }
             match outcome {

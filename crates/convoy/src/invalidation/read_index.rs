@@ -20,7 +20,7 @@ pub(crate) type ReaderId = u64;
 /// The read sets of readers, indexed for lookup by a change.
 #[derive(Debug, Default)]
 pub(crate) struct ReadIndex {
-    points: HashMap<(Arc<str>, Uuid), Vec<ReaderId>>,
+    points: HashMap<(Arc<str>, Uuid), Readers>,
     tables: HashMap<String, TableIndex>,
     /// Queries that may have read any row of a table, by the table's name.
     whole: HashMap<Arc<str>, HashSet<ReaderId>>,
@@ -39,7 +39,7 @@ impl ReadIndex {
     /// Adds the read set of a query.
     pub(crate) fn insert(&mut self, query: ReaderId, reads: &ReadSet) {
         for point in &reads.points {
-            self.points.entry(point.clone()).or_default().push(query);
+            self.points.entry(point.clone()).or_default().insert(query);
         }
         for table in &reads.tables {
             self.whole.entry(table.clone()).or_default().insert(query);
@@ -59,11 +59,10 @@ impl ReadIndex {
     /// Removes the read set of a query; `reads` equals the one that was inserted.
     pub(crate) fn remove(&mut self, query: ReaderId, reads: &ReadSet) {
         for point in &reads.points {
-            if let Some(queries) = self.points.get_mut(point) {
-                remove_id(queries, query);
-                if queries.is_empty() {
-                    self.points.remove(point);
-                }
+            if let Some(readers) = self.points.get_mut(point)
+                && readers.remove(query)
+            {
+                self.points.remove(point);
             }
         }
         for table in &reads.tables {
@@ -106,8 +105,8 @@ impl ReadIndex {
         }
         match &change.kind {
             ChangeKind::Row { id, old, new, .. } => {
-                if let Some(queries) = self.points.get(&(change.table.clone(), *id)) {
-                    queries.iter().copied().for_each(&mut hit);
+                if let Some(readers) = self.points.get(&(change.table.clone(), *id)) {
+                    readers.for_each(&mut hit);
                 }
                 let Some(entry) = self.tables.get(&*change.table) else { return };
                 for row in [old, new].into_iter().flatten() {
@@ -119,9 +118,9 @@ impl ReadIndex {
                 }
             }
             ChangeKind::Whole => {
-                for ((table, _), queries) in &self.points {
+                for ((table, _), readers) in &self.points {
                     if *table == change.table {
-                        queries.iter().copied().for_each(&mut hit);
+                        readers.for_each(&mut hit);
                     }
                 }
                 if let Some(entry) = self.tables.get(&*change.table) {
@@ -134,9 +133,52 @@ impl ReadIndex {
     }
 }
 
-fn remove_id(queries: &mut Vec<ReaderId>, query: ReaderId) {
-    if let Some(at) = queries.iter().position(|id| *id == query) {
-        queries.swap_remove(at);
+/// The readers of one document: mostly one, and of some documents all.
+#[derive(Debug)]
+enum Readers {
+    Few(Vec<ReaderId>),
+    Many(HashSet<ReaderId>),
+}
+
+/// From so many on, a list of readers is searched too slowly.
+const MANY: usize = 16;
+
+impl Default for Readers {
+    fn default() -> Readers {
+        Readers::Few(Vec::new())
+    }
+}
+
+impl Readers {
+    fn insert(&mut self, reader: ReaderId) {
+        match self {
+            Readers::Few(few) if few.len() < MANY => few.push(reader),
+            Readers::Few(few) => *self = Readers::Many(few.drain(..).chain([reader]).collect()),
+            Readers::Many(many) => drop(many.insert(reader)),
+        }
+    }
+
+    /// Returns whether none is left.
+    fn remove(&mut self, reader: ReaderId) -> bool {
+        match self {
+            Readers::Few(few) => {
+                if let Some(at) = few.iter().position(|id| *id == reader) {
+                    few.swap_remove(at);
+                }
+                few.is_empty()
+            }
+            Readers::Many(many) => {
+                many.remove(&reader);
+                many.is_empty()
+            }
+        }
+    }
+
+    fn for_each(&self, hit: &mut impl FnMut(ReaderId)) {
+        match self {
+            Readers::Few(few) => few.iter().copied().for_each(hit),
+            Readers::Many(many) => many.iter().copied().for_each(hit),
+        }
     }
 }
 

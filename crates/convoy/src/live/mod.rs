@@ -77,6 +77,8 @@ pub(crate) struct Live {
     differing: Mutex<HashSet<Arc<str>>>,
     /// Queries with `cache` whose answers no cache may keep, and why, as the log has them.
     uncached: Mutex<HashSet<String>>,
+    /// When a call has last waited in vain for a read of the change log.
+    feed_read_failed: Mutex<Option<Instant>>,
     /// Which calls are worth keeping.
     admission: Admission,
     /// The runs of calls that others wait for.
@@ -145,6 +147,7 @@ impl Live {
             warned: Mutex::default(),
             differing: Mutex::default(),
             uncached: Mutex::default(),
+            feed_read_failed: Mutex::default(),
             admission: Admission::new(),
             flights: Flights::default(),
             slots,

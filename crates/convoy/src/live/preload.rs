@@ -9,7 +9,8 @@ use super::{Live, StreamFormat};
 use crate::error::{Code, Failure};
 
 impl Live {
-    /// Subscribes to a query for as long as its first answer takes. Cancel-safe.
+    /// Subscribes to a query for as long as its first answer takes, which is not older than the
+    /// position, or than the call if there is none. Cancel-safe.
     pub(crate) async fn preload(
         self: &Arc<Self>,
         name: &str,
@@ -17,6 +18,8 @@ impl Live {
         position: Option<&str>,
         caller: impl FnOnce() -> Arc<str>,
     ) -> Result<CachedResult, Failure> {
+        let arrival = self.position();
+        let position = Some(position.unwrap_or(&arrival));
         let queries = vec![QueryRequest { id: 0, name: name.to_owned(), input, client_hash: None }];
         let open = OpenSession { format: StreamFormat::Plain, queries, position, payer: Payer::Free, counted: None };
         let mut stream = self.open(open, caller).await?;

@@ -61,7 +61,7 @@ impl Live {
             return Ok((result, Audience::Caller(reason)));
         }
         let audience = match program.has_context {
-            true => match self.make_context(&program, anonymous).await {
+            true => match self.make_context(&program, anonymous, false).await {
                 Ok(context) if context.identity.get(WHOLE).is_none_or(Option::is_some) => Audience::Everyone,
                 Ok(_) => Audience::Caller(INCOMPARABLE.to_owned()),
                 Err(refused) => Audience::Caller(format!(

@@ -31,7 +31,7 @@ impl Live {
         if limits(Per::Identity).next().is_none() {
             return Ok(());
         }
-        let user = if program.has_context { self.make_context(program, caller()).await?.user } else { None };
+        let user = if program.has_context { self.make_context(program, caller(), false).await?.user } else { None };
         for limit in limits(Per::Identity) {
             self.dispatcher.charge(limit, &Caller::of(user.as_deref(), address), keyed).await?;
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::answer::{Answer, AnswerStamp, hash_of_result, hash_to_hex};
-use super::registry::{CacheLookup, CacheRequest, KeptResult, QueryKey};
+use super::registry::{CacheLookup, CacheRequest, KeptResult, MAX_FEED_AGE, QueryKey};
 use super::{Live, QueryId, SharedRegistry, milliseconds};
 use crate::dispatch::{Function, FunctionCall, Program, QueryRun, Seen};
 use crate::error::Failure;
@@ -26,6 +26,9 @@ pub(super) use flights::Flights;
 /// How long a call waits until the changes before it are known. Long, because a run waits for the
 /// same connections and processors.
 const FEED_READ_TIMEOUT: Duration = Duration::from_millis(200);
+/// For how long nobody waits after a call has waited in vain: the log cannot be read, or a commit
+/// is blocked.
+const FEED_READ_PAUSE: Duration = Duration::from_millis(200);
 /// How long a call waits for a run that another caller has begun.
 const FLIGHT_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -103,6 +106,8 @@ struct Lookup<'a> {
     query_key: QueryKey,
     since: Instant,
     caller: &'a (dyn Fn() -> Arc<str> + Sync),
+    /// Its caller may have seen later changes, on another server.
+    uncached: bool,
     /// The caller's context, once it was made.
     identity: Option<Seen>,
 }
@@ -115,13 +120,13 @@ impl Live {
         let Ok(program) = self.loaded() else { return Ok(CacheOutcome::Invalid) };
         let Ok((function, query_key)) = self.resolve(&program, name, input) else { return Ok(CacheOutcome::Invalid) };
         let uncached = position.is_some_and(|position| !self.is_own_position(position));
-        if no_cache || !function.cached {
+        if no_cache || !function.cached || !function.share {
             return Ok(CacheOutcome::Run(QueryCall { program, function, query_key, uncached, keep: Keep::No }));
         }
         let now = Instant::now();
         let since = position.map_or(now, |position| self.clock.decode(position, now));
-        let mut lookup = Lookup { program: &program, query_key, since, caller, identity: None };
-        let found = self.look_up_or_wait(&function, &mut lookup).await;
+        let mut lookup = Lookup { program: &program, query_key, since, caller, uncached, identity: None };
+        let found = self.look_up_or_wait(&mut lookup).await;
         if !matches!(found, Ok(Found::Run(_))) {
             // A run reports itself.
             let (of_run, events) = (LastRun::default(), self.dispatcher.events());
@@ -136,11 +141,11 @@ impl Live {
         })
     }
 
-    async fn look_up_or_wait(&self, function: &Function, lookup: &mut Lookup<'_>) -> Result<Found, Failure> {
+    async fn look_up_or_wait(&self, lookup: &mut Lookup<'_>) -> Result<Found, Failure> {
         if let Some(hit) = self.look_up(lookup).await? {
             return Ok(Found::Result(hit));
         }
-        if !function.share || self.limits.idle_query_ms == 0 || !self.admission.admits(&lookup.query_key) {
+        if self.limits.idle_query_ms == 0 || !self.admission.admits(&lookup.query_key) {
             return Ok(Found::Run(Keep::No));
         }
         let no_context = Seen::new();
@@ -167,7 +172,10 @@ impl Live {
         }
         let identity = match (lookup.identity.take(), lookup.program.has_context) {
             (Some(identity), _) => identity,
-            (None, true) => (*self.make_context(lookup.program, (lookup.caller)()).await?.identity).clone(),
+            (None, true) => {
+                let context = self.make_context(lookup.program, (lookup.caller)(), lookup.uncached).await?;
+                (*context.identity).clone()
+            }
             (None, false) => Seen::new(),
         };
         let request = CacheRequest { query_key: &lookup.query_key, identity: &identity, since: lookup.since };
@@ -177,15 +185,28 @@ impl Live {
         }
         lookup.identity = Some(identity);
         let CacheLookup::Hit(answer, valid_at) = found else { return Ok(None) };
-        Ok(CachedResult::of(&answer, self.clock.encode(valid_at.max(lookup.since))))
+        // The result may have changes from after the start of its run, until when it is known to
+        // be current. Tokens of one process compare as text like their moments.
+        let position = self.clock.encode(valid_at.max(lookup.since)).max(answer.position().to_owned());
+        Ok(CachedResult::of(&answer, position))
     }
 
     /// Requests a read of the change log now, and waits until the changes before `since` are
     /// known. One read serves all waiting calls, which costs less than a run for each. `false` on
     /// timeout.
     async fn read_feed_until(&self, since: Instant) -> bool {
+        let now = Instant::now();
+        if self.feed_read_failed.lock().is_some_and(|at| now < at + FEED_READ_PAUSE) {
+            return false;
+        }
+        // The log must have been read recently, even if the caller has seen nothing new.
+        let until = now.checked_sub(MAX_FEED_AGE).map_or(since, |oldest| since.max(oldest));
         self.read_now.notify_one();
-        tokio::time::timeout(FEED_READ_TIMEOUT, self.registry.caught_up_with(since)).await.is_ok()
+        let is_read = tokio::time::timeout(FEED_READ_TIMEOUT, self.registry.caught_up_with(until)).await.is_ok();
+        if !is_read {
+            *self.feed_read_failed.lock() = Some(Instant::now());
+        }
+        is_read
     }
 
     /// Runs a call.
@@ -203,6 +224,8 @@ impl Live {
             last_run: self.dispatcher.events().last_run(),
         };
         let run = request.observed.then(|| RegisteredRun::begin(&self.registry));
+        // After the registration: a later load ends the run without keeping its result.
+        let is_loaded = self.loaded().is_ok_and(|loaded| Arc::ptr_eq(&loaded, &program));
         let began = Instant::now();
         let ended = self.dispatcher.query(&program, &request).await;
         self.dispatcher.call_ended(&request, began, &ended.result);
@@ -211,8 +234,11 @@ impl Live {
             let (position, hash) = (self.position(), hash_of_result(&data));
             return Ok(CachedResult { data, position, hash });
         };
+        let pure = ended.pure;
         let (result, kept) = self.result_to_keep(&program, &query_key, ended);
-        if !run.end(kept) {
+        let may_be_kept = run.end(kept.filter(|_| is_loaded)) && pure;
+        // Results for other callers may be kept.
+        if !may_be_kept && result.is_ok() && !self.lock().has_shared(&query_key) {
             self.admission.refuse(&query_key);
         }
         result
@@ -233,9 +259,6 @@ impl Live {
             Some(failure) => Err(failure.clone()),
             None => CachedResult::of(&answer, position).ok_or_else(|| Failure::internal("result cache", &"no result")),
         };
-        if !pure {
-            self.admission.refuse(query_key);
-        }
         let is_kept = result.is_ok() && host_reported && pure;
         let kept = is_kept.then(|| KeptResult {
             query_key: query_key.clone(),

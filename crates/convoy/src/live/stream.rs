@@ -158,7 +158,7 @@ impl Live {
         self.charge(&program, &add, (Per::Address, None, payer), &mut refused).await;
         let caller = program.has_context.then(caller);
         let context = match &caller {
-            Some(caller) => self.make_context(&program, requesting_fingerprint(caller)).await?,
+            Some(caller) => self.make_context(&program, requesting_fingerprint(caller), false).await?,
             None => SessionContext::default(),
         };
         self.charge(&program, &add, (Per::Identity, context.user.as_deref(), payer), &mut refused).await;
@@ -200,11 +200,12 @@ impl Live {
         self.with(|registry| registry.notify(id, SessionMessage::Refused { id: None, failure }));
     }
 
-    /// Makes a caller's context.
+    /// Makes a caller's context. `uncached`: it has seen later changes, on another server.
     pub(super) async fn make_context(
         &self,
         program: &Arc<Program>,
         caller: Arc<str>,
+        uncached: bool,
     ) -> Result<SessionContext, Failure> {
         let function = program.context.clone();
         let request = FunctionCall {
@@ -213,7 +214,7 @@ impl Live {
             caller: Some(caller),
             key: None,
             observer: None,
-            uncached: false,
+            uncached,
             observed: false,
             route: None,
             last_run: LastRun::default(),

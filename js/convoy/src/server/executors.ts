@@ -52,6 +52,7 @@ export class InlineExecutor implements Executor {
   }
 
   async load(program: ProgramSource | ProgramModule): Promise<LoadReport> {
+    this.#watch.open();
     const source = isProgramModule(program) ? await importProgram(addressOf(program)) : program;
     const prepared = prepareProgram(source, {
       dev: this.#options.dev,

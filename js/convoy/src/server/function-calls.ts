@@ -106,6 +106,7 @@ function callFunction(kind: FunctionKind, { run, callee, args, options }: Functi
 function join(fn: NamedFunction, run: Run, input: string, options: BaseOptions): Promise<unknown> {
   // Calls made by createContext, while there is no context yet, do not count: their results are compared in the context.
   if (!fn.definition.share && run.context !== null) run.call.isShareable = false;
+  if (!fn.definition.resultCache) run.call.isPure = false;
   const inScope = (scope: Scope): Promise<unknown> => runJoined(run.join(fn, scope), input, options);
   if (run.call.kind !== 'query') return run.call.transaction(inScope, run.scope);
   const scope = new Scope(run.scope);

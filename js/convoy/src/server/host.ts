@@ -180,10 +180,10 @@ export class Host {
   }
 
   #succeed(run: RootRun, result: unknown): void {
-    const text = resultJson(run.fn.name, result, {
-      maxBytes: run.fn.definition.limits.resultBytes ?? run.program.resultBytes,
-      lossy: run.call.lossy,
-    });
+    const { program, fn, call } = run;
+    const maxBytes = fn.definition.limits.resultBytes ?? program.resultBytes;
+    // A result may have code of its own: `toJSON`, and getters.
+    const text = watched(program, fn, call, () => resultJson(fn.name, result, { maxBytes, lossy: call.lossy }));
     if (!this.#finish(run)) return;
     let metadata: string | null;
     try {

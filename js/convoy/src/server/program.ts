@@ -21,6 +21,7 @@ import type { CreateContext } from './contexts.js';
 import { DEV_QUERY_DESCRIPTION, DEV_QUERY_NAME, devQuery } from './dev-query.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
+import { isThenable } from './observed-promise.js';
 import { OPENAPI_DESCRIPTION, OPENAPI_NAME, openApiFunction } from './openapi/function.js';
 import { checkedSchemes, type SecuritySchemes } from './openapi/security-schemes.js';
 import { QueryWatch } from './query-watch.js';
@@ -181,7 +182,11 @@ export function callHandler(
   { context, args }: { readonly context: object; readonly args: unknown },
 ): unknown {
   const { name, definition } = fn;
-  const run = (): unknown => definition.handler(context, args);
+  // A thenable, such as a query builder, does its work in `then`, which belongs to the run.
+  const run = (): unknown => {
+    const result = definition.handler(context, args);
+    return isThenable(result) && !(result instanceof Promise) ? Promise.resolve(result) : result;
+  };
   return watched(program, fn, call, program.dev ? () => runAs(name, run) : run);
 }
 

@@ -87,6 +87,15 @@ describe('a watched query', () => {
   });
 });
 
+it('is impure wherever a source cannot be replaced', () => {
+  const descriptor = Object.getOwnPropertyDescriptor(Math, 'random') as PropertyDescriptor;
+  Object.defineProperty(Math, 'random', { get: () => untouched.random, configurable: true });
+  watch.run('messages.list', observed, () => null);
+  expect(observed.isPure).toBe(false);
+  watch.close();
+  Object.defineProperty(Math, 'random', descriptor);
+});
+
 describe('other code', () => {
   it('causes no warnings, and its globals behave as before', async () => {
     const before = untouched.now.call(Date);
@@ -114,7 +123,7 @@ describe('other code', () => {
 
   it('gets the original globals when the last of several watches closes', () => {
     const other = new QueryWatch();
-    for (const each of [watch, other]) each.run('a', observed, () => null);
+    for (const each of [watch, other]) each.open();
     watch.close();
     watch.close();
     expect(Date.now).not.toBe(untouched.now);

@@ -2,9 +2,9 @@
  * Sees when a query uses an impure source (the time, random numbers, the network), whose value changes without any write.
  * No change makes such a query run again, so its result is not kept for later calls, and development warns about it.
  *
- * From the first watched handler of a thread until its last watch is closed, the globals are replaced by proxies that
- * also check whether a watched query is running. An async context slows down every promise a little, so production
- * watches only the runs whose result may be kept.
+ * From the load of a program until the last watch of the thread is closed, the globals are replaced by proxies that also
+ * check whether a watched query is running. An async context slows down every promise a little, so production watches
+ * only the runs whose result may be kept.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -35,9 +35,9 @@ interface RunningQuery {
 /** The query whose handler runs in this async context. */
 const running = new AsyncLocalStorage<RunningQuery | undefined>();
 
-/** The number of open watches, and the function that restores the globals. Per process, because the globals are. */
+/** The number of open watches, and what they have replaced. Per thread, because the globals are. */
 let open = 0;
-let restoreGlobals: () => void = () => {};
+let replaced: { readonly isComplete: boolean; readonly restore: () => void } | null = null;
 
 /** Watches the queries of one Convoy. */
 export class QueryWatch {
@@ -50,12 +50,18 @@ export class QueryWatch {
     this.#warn = warn;
   }
 
+  /** Replaces the globals; before a module is imported, which may keep them in variables. */
+  open(): void {
+    if (this.#state !== 'unused') return;
+    this.#state = 'open';
+    if (open++ === 0) replaced = replaceGlobals();
+  }
+
   /** Runs code of the query `name`, watched. */
   run<T>(name: string, observed: Observed, code: () => T): T {
-    if (this.#state === 'unused') {
-      this.#state = 'open';
-      if (open++ === 0) restoreGlobals = replaceGlobals();
-    }
+    this.open();
+    // What cannot be replaced, such as a member of a frozen object, is not seen.
+    if (replaced?.isComplete !== true) observed.isPure = false;
     return running.run({ watch: this, name, observed }, code);
   }
 
@@ -67,7 +73,9 @@ export class QueryWatch {
   close(): void {
     const wasOpen = this.#state === 'open';
     this.#state = 'closed';
-    if (wasOpen && --open === 0) restoreGlobals();
+    if (!wasOpen || --open > 0) return;
+    replaced?.restore();
+    replaced = null;
   }
 
   /** Warns that the query `name` has used `impurity`; `location` says where. */
@@ -104,7 +112,7 @@ function callerLocation(replacement: Function): string {
   return frame === undefined ? '' : ` (${frame})`;
 }
 
-function replaceGlobals(): () => void {
+function replaceGlobals(): { isComplete: boolean; restore: () => void } {
   const original = globalThis.Date;
   const prototype: { constructor: unknown } = original.prototype;
   const ofDate: ProxyHandler<DateConstructor> = {
@@ -128,8 +136,11 @@ function replaceGlobals(): () => void {
     replace(Crypto.prototype, 'getRandomValues', reporting('crypto.getRandomValues()')),
     replace(globalThis, 'fetch', reporting('fetch()')),
   ];
-  return () => {
-    for (const each of undo) each();
+  return {
+    isComplete: !undo.includes(null),
+    restore: () => {
+      for (const each of undo) each?.();
+    },
   };
 }
 
@@ -146,14 +157,17 @@ function reporting(impurity: Impurity) {
   };
 }
 
-/** Replaces `object[key]` by `make(object[key])`; the returned function restores it, unless it was replaced again since. */
+/**
+ * Replaces `object[key]` by `make(object[key])`; the returned function restores it, unless it was replaced again since.
+ * `null` if it cannot be replaced.
+ */
 function replace<T extends object, K extends keyof T>(
   object: T,
   key: K,
   make: (original: T[K]) => unknown,
-): () => void {
+): (() => void) | null {
   const before = Object.getOwnPropertyDescriptor(object, key);
-  if (before === undefined || !('value' in before) || before.configurable !== true) return () => {};
+  if (before === undefined || !('value' in before) || before.configurable !== true) return null;
   const ours = make(before.value as T[K]);
   Object.defineProperty(object, key, { ...before, value: ours });
   return () => {

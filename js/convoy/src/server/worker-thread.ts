@@ -45,6 +45,7 @@ parentPort?.on('message', (message: ToWorker) => {
 
 async function run({ number, address }: WorkerProgram): Promise<void> {
   try {
+    watch.open();
     const source = await importProgram(address);
     program = prepareProgram(source, { dev, watch, resultBytes });
     const description = describeProgram(source, { sync, onlyLocal, dev });

@@ -120,6 +120,8 @@ impl Registry {
 
     /// Ends every session, and with them all queries.
     pub(crate) fn end_all(&mut self, reason: EndReason) {
+        // Runs of calls in flight may be of code that makes other contexts.
+        self.generation += 1;
         for session in self.sessions.values_mut() {
             session.end(reason, retry_ms(&self.failpoints));
             self.effects.wake.push(session.wake.clone());

@@ -22,7 +22,7 @@ use crate::live::cause::CauseKind;
 use crate::live::share_key::ShareKey;
 
 /// How long ago the change log may have been read for answers from memory.
-const MAX_FEED_AGE: Duration = Duration::from_secs(1);
+pub(crate) const MAX_FEED_AGE: Duration = Duration::from_secs(1);
 /// The approximate memory of a kept result beside its text, in bytes.
 const ENTRY_BYTES: usize = 1_500;
 /// The approximate memory of one point or range of a read set, in bytes.
@@ -93,8 +93,9 @@ impl Registry {
     pub(crate) fn lookup(&mut self, request: &CacheRequest<'_>, now: Instant) -> CacheLookup {
         let CacheRequest { query_key, identity, since } = *request;
         let Some(id) = self.query_index.find(query_key, identity) else { return CacheLookup::Miss };
-        let found = self.queries.get(&id).filter(|query| matches!(query.phase, Phase::Idle) && query.pure);
-        let Some(query) = found else { return CacheLookup::Miss };
+        let may_answer =
+            |query: &&Query| matches!(query.phase, Phase::Idle) && query.pure && query.reads.refresh.is_none();
+        let Some(query) = self.queries.get(&id).filter(may_answer) else { return CacheLookup::Miss };
         let answer = query.answer.clone().filter(|answer| answer.data().is_some());
         let (Some(answer), Some(valid_at)) = (answer, query.valid_at(self.caught_up_at)) else {
             return CacheLookup::Miss;
@@ -202,6 +203,9 @@ impl Registry {
 
 /// The approximate memory of a kept result, in bytes.
 fn memory_of(query_key: &QueryKey, reads: &ReadSet, answer: &Answer) -> usize {
-    let reads = reads.points.len() + reads.ranges.len() + reads.tables.len();
-    ENTRY_BYTES + query_key.input.len() + answer.data().map_or(0, |data| data.len()) + reads * READ_BYTES
+    let input = query_key.input.len();
+    let others = reads.points.len() + reads.tables.len();
+    // A range has the values of its scan, which may be those of the input.
+    let reads = others * READ_BYTES + reads.ranges.len() * (READ_BYTES + input);
+    ENTRY_BYTES + input + answer.data().map_or(0, |data| data.len()) + reads
 }

@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 
 pub(super) use describe::Now;
 pub(crate) use describe::{FunctionInfo, QueryInfo};
-pub(crate) use kept_results::{CacheLookup, CacheRequest, CacheSize, KeptResult};
+pub(crate) use kept_results::{CacheLookup, CacheRequest, CacheSize, KeptResult, MAX_FEED_AGE};
 pub(super) use query::RunTarget;
 pub(super) use query_index::QueryKey;
 pub(crate) use retained::Retention;
@@ -401,8 +401,8 @@ impl Registry {
 
     /// Removes a query.
     fn remove_query(&mut self, id: QueryId) {
-        let Some(query) = self.queries.remove(&id) else { return };
         self.retained.remove(id);
+        let Some(query) = self.queries.remove(&id) else { return };
         self.read_index.remove(id, &query.reads);
         if let Some(due) = query.due {
             self.due.remove(&(due, id));

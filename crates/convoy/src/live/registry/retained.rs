@@ -5,7 +5,7 @@
 //! each byte, more than what was worth the least when something was last evicted. So results
 //! that are cheap, large or not asked for go first.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::live::QueryId;
@@ -27,8 +27,8 @@ type Worth = u64;
 pub(super) struct Retained {
     retention: Retention,
     entries: HashMap<QueryId, Entry>,
-    /// The next to expire first. Entries that were removed or replaced are skipped.
-    by_age: VecDeque<(Instant, QueryId)>,
+    /// The next to expire first.
+    by_age: BTreeSet<(Instant, QueryId)>,
     by_worth: BTreeSet<(Worth, QueryId)>,
     bytes: usize,
     /// The worth of what was evicted last.
@@ -64,7 +64,7 @@ impl Retained {
         let worth = self.floor.saturating_add(cost);
         self.entries.insert(id, Entry { since: now, bytes, cost, worth });
         self.by_worth.insert((worth, id));
-        self.by_age.push_back((now, id));
+        self.by_age.insert((now, id));
         self.bytes += bytes;
     }
 
@@ -72,6 +72,7 @@ impl Retained {
     pub(super) fn remove(&mut self, id: QueryId) {
         if let Some(entry) = self.entries.remove(&id) {
             self.by_worth.remove(&(entry.worth, id));
+            self.by_age.remove(&(entry.since, id));
             self.bytes -= entry.bytes;
         }
     }
@@ -89,15 +90,10 @@ impl Retained {
 
     /// The next result to drop; `None` if all may stay.
     pub(super) fn excess(&mut self, now: Instant) -> Option<QueryId> {
-        while let Some((since, id)) = self.by_age.front().copied() {
-            let is_kept = self.entries.get(&id).is_some_and(|entry| entry.since == since);
-            if is_kept && now.saturating_duration_since(since) < self.retention.time {
-                break;
-            }
-            self.by_age.pop_front();
-            if is_kept {
-                return Some(id);
-            }
+        let oldest =
+            self.by_age.first().filter(|(since, _)| now.saturating_duration_since(*since) >= self.retention.time);
+        if let Some((_, id)) = oldest {
+            return Some(*id);
         }
         let (worth, id) = self.by_worth.first().copied().filter(|_| self.bytes > self.retention.bytes)?;
         self.floor = worth;
@@ -205,6 +201,7 @@ mod tests {
                 drop_excess(&mut retained, now);
                 prop_assert_eq!(retained.bytes, retained.entries.values().map(|entry| entry.bytes).sum::<usize>());
                 prop_assert_eq!(retained.by_worth.len(), retained.entries.len());
+                prop_assert_eq!(retained.by_age.len(), retained.entries.len());
                 prop_assert!(retained.bytes <= 5_000);
                 prop_assert!(retained.entries.values().all(|entry| now - entry.since < MS * 1_000));
             }

@@ -1,6 +1,7 @@
 //! The results of calls that are kept, and what calls are answered from.
 
 use super::*;
+use crate::live::message::EndReason;
 
 fn key(input: &str) -> QueryKey {
     QueryKey { function: "f".into(), input: input.into() }
@@ -123,6 +124,23 @@ fn an_impure_live_result_does_not_answer_calls() {
 }
 
 #[test]
+fn a_live_result_of_the_time_does_not_answer_calls() {
+    let mut world = World::new();
+    world.open(None, &["1"]);
+    let [id] = world.queued()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    let (now, reads) = (world.now(), ReadSet { refresh: Some(Duration::from_secs(1)), ..reading("t") });
+    let share = Some(ShareKey::public());
+    world.registry.finish(
+        id,
+        &ticket,
+        CompletedRun { reads, answer: answer("[1]"), share, suspect: false, pure: true },
+        now,
+    );
+    assert_eq!(world.lookup("1"), "miss");
+}
+
+#[test]
 fn a_result_is_kept_for_callers_with_the_same_context_only() {
     let mut world = World::new();
     let (ann, bob) = (seen_as(&[("user", Some("1")), ("at", None)]), seen_as(&[("user", Some("2"))]));
@@ -170,6 +188,10 @@ fn new_code_and_a_reset_end_runs_without_keeping_their_results() {
     world.registry.reloaded();
     assert!(world.end_kept(run, result("1", reading("t"))));
     assert!(world.registry.is_empty());
+    let run = world.begin_kept();
+    world.registry.end_all(EndReason::Reload);
+    assert!(world.end_kept(run, result("1", reading("t"))));
+    assert!(world.registry.is_empty(), "the new code may make other contexts");
     let run = world.begin_kept();
     world.registry.restart();
     assert!(world.end_kept(run, result("1", reading("t"))));
