@@ -90,8 +90,9 @@ describe.each(['development', 'production'])('in %s', (mode) => {
     const before = await runs();
     await page.goto(address, { waitUntil: 'commit' });
     await page.getByRole('listitem').filter({ hasText: 'milk' }).waitFor();
-    // The context and the query.
-    expect(await runs()).toBe(before + 2);
+    // The context and the query. While results of other visitors are in memory, the context once more, to find out that
+    // none of them is for this one.
+    expect([2, 3]).toContain((await runs()) - before);
     // The changes before the page have been read from the log: a call is answered from memory, with a run of the context.
     await vi.waitFor(async () => {
       const before = await runs();
