@@ -25,7 +25,7 @@ const count = (): null => {
   runs++;
   return null;
 };
-const functions = { site: { write: mutation({ handler: count }), read: query({ handler: count }) } };
+const functions = { site: { write: mutation({ handler: count }), read: query({ cache: false, handler: count }) } };
 const routes = { write: route.post('/write', () => new Response(String(count()))) };
 
 let app: Awaited<ReturnType<typeof serve>>;

@@ -34,9 +34,9 @@ const EDGES = {
     `${ENGINE_UNIT}/live/registry/tests.rs`,
     'a_result_without_subscribers_is_retained_until_it_may_have_changed',
   ],
-  idleQueries: [
+  resultCacheBytes: [
     `${ENGINE_UNIT}/live/registry/tests.rs`,
-    'the_oldest_results_without_subscribers_are_dropped_beyond_their_number',
+    'the_oldest_of_equal_results_without_subscribers_are_dropped_beyond_their_size',
   ],
   maxDocumentsRead: [`${ENGINE}/store.rs`, 'a_scan_over_the_read_limit_fails_without_fetching_all_rows'],
   maxDocumentsWritten: [`${ENGINE}/store.rs`, 'a_mutation_over_the_write_limit_writes_nothing'],

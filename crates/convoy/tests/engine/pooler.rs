@@ -3,6 +3,7 @@
 
 use crate::row_security::{self, OWN, Rig, by, count, note, system};
 use crate::shared::{bodies, functions, raw, tables};
+use crate::statement_timeouts;
 use convoy_testkit::{App, Functions, Pooler, TestDb, table};
 use serde_json::{Value, json};
 
@@ -178,4 +179,20 @@ async fn roles_work_behind_a_pooler() {
         );
     }
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_may_take_as_long_as_their_function_behind_a_pooler() {
+    let db = TestDb::new().await;
+    let pooler = Pooler::before(&db, 8, "").await;
+    let options = json!({ "limits": statement_timeouts::limits(), "databaseUrl": pooler.url(&db) });
+    let app = db.app_with(options, tables(), statement_timeouts::slow_functions()).await;
+    statement_timeouts::assert_own_limits_hold(&app, &mut db.psql().await, &statement_timeouts::FUNCTIONS).await;
+    app.engine.close().await;
+    // Nothing of it is left in the sessions of the pooler.
+    for _ in 0..8 {
+        let mut client = db.psql_at(&pooler.url(&db)).await;
+        client.run("begin").await;
+        assert_eq!(client.column("select current_setting('statement_timeout')").await, ["0"]);
+    }
 }

@@ -2,7 +2,7 @@
 //! that its connections have. A table that is locked holds the statements up. A call without a
 //! `timeoutMs` begins later and fails after its limit, which the other has exceeded by then.
 
-use convoy_testkit::{App, Functions, Pooler, Psql, TestDb, within};
+use convoy_testkit::{App, Functions, Psql, TestDb, within};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::shared::{functions, raw, tables};
 
 /// What a function does first: something that needs the table, which is locked.
-const FUNCTIONS: [(&str, &str); 9] = [
+pub(crate) const FUNCTIONS: [(&str, &str); 9] = [
     ("query", "read"),
     ("query", "readTwice"),
     ("mutation", "insert"),
@@ -31,7 +31,7 @@ fn edit(input: &Value) -> Value {
 }
 
 /// The functions, once as `own.…` with a `timeoutMs`, and once as `plain.…`.
-fn slow_functions() -> Functions {
+pub(crate) fn slow_functions() -> Functions {
     let mut all = functions();
     for (prefix, limits) in [("own", json!({ "timeoutMs": 600_000 })), ("plain", json!({}))] {
         for (kind, name) in FUNCTIONS {
@@ -75,7 +75,7 @@ async fn document(psql: &mut Psql) -> String {
 }
 
 /// Each function waits for a locked table for longer than the limit of the connections.
-async fn assert_own_limits_hold(app: &App, psql: &mut Psql, functions: &[(&str, &str)]) {
+pub(crate) async fn assert_own_limits_hold(app: &App, psql: &mut Psql, functions: &[(&str, &str)]) {
     let id = document(psql).await;
     for (kind, name) in functions {
         let call = |prefix: &str| {
@@ -95,7 +95,7 @@ async fn assert_own_limits_hold(app: &App, psql: &mut Psql, functions: &[(&str, 
     }
 }
 
-fn limits() -> Value {
+pub(crate) fn limits() -> Value {
     json!({ "queryMs": 1_000, "mutationMs": 1_000 })
 }
 
@@ -109,22 +109,6 @@ async fn statements_may_take_as_long_as_their_function_in_each_strategy() {
         let app = db.app_with(options, tables(), slow_functions()).await;
         assert_own_limits_hold(&app, &mut psql, functions).await;
         app.engine.close().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn statements_may_take_as_long_as_their_function_behind_a_pooler() {
-    let db = TestDb::new().await;
-    let pooler = Pooler::before(&db, 8, "").await;
-    let options = json!({ "limits": limits(), "databaseUrl": pooler.url(&db) });
-    let app = db.app_with(options, tables(), slow_functions()).await;
-    assert_own_limits_hold(&app, &mut db.psql().await, &FUNCTIONS).await;
-    app.engine.close().await;
-    // Nothing of it is left in the sessions of the pooler.
-    for _ in 0..8 {
-        let mut client = db.psql_at(&pooler.url(&db)).await;
-        client.run("begin").await;
-        assert_eq!(client.column("select current_setting('statement_timeout')").await, ["0"]);
     }
 }
 
