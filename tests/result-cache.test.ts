@@ -2,12 +2,13 @@
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
-import { functions } from './programs/impure.mjs';
+
+const program = new URL('./programs/impure.mjs', import.meta.url);
+const { functions } = (await import(program.href)) as { functions: Record<'kept' | 'impure', object> };
 
 let convoy: Convoy;
 let baseUrl: string;
 beforeAll(async () => {
-  const program = new URL('./programs/impure.mjs', import.meta.url);
   convoy = await createConvoy({ program, databaseUrl: freshDatabaseUrl(), createDatabase: true });
   const { port } = await convoy.listen({ port: 0 });
   baseUrl = `http://127.0.0.1:${port}`;
