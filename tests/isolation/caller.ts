@@ -1,4 +1,4 @@
-/** Plain calls of people, whose answers are exact at any time: also from memory, and whoever called before. */
+/** Plain calls of people, whose answers are exact at any time: also from memory, and after calls of other people. */
 import type { Random } from '../model/random.js';
 import { expectedNotes, NAMES, type Note, tokenOf, type Viewer, type Watched } from './program.js';
 import type { Received } from './subscriber.js';

@@ -23,9 +23,9 @@ pub(crate) struct ReadIndex {
     points: HashMap<(Arc<str>, Uuid), Readers>,
     tables: HashMap<String, TableIndex>,
     /// Queries that may have read any row of a table, by the table's name.
-    whole: HashMap<Arc<str>, HashSet<ReaderId>>,
+    whole: HashMap<Arc<str>, Readers>,
     /// Queries that may have read any table.
-    everything: HashSet<ReaderId>,
+    everything: Readers,
 }
 
 #[derive(Debug)]
@@ -66,15 +66,14 @@ impl ReadIndex {
             }
         }
         for table in &reads.tables {
-            if let Some(queries) = self.whole.get_mut(table) {
-                queries.remove(&query);
-                if queries.is_empty() {
-                    self.whole.remove(table);
-                }
+            if let Some(readers) = self.whole.get_mut(table)
+                && readers.remove(query)
+            {
+                self.whole.remove(table);
             }
         }
         if reads.everything {
-            self.everything.remove(&query);
+            self.everything.remove(query);
         }
         for range in &reads.ranges {
             if let Some(entry) = self.tables.get_mut(&range.table().physical) {
@@ -99,9 +98,9 @@ impl ReadIndex {
         let mut hit = |query: ReaderId| {
             hits.insert(query);
         };
-        self.everything.iter().copied().for_each(&mut hit);
-        if let Some(queries) = self.whole.get(&change.table) {
-            queries.iter().copied().for_each(&mut hit);
+        self.everything.for_each(&mut hit);
+        if let Some(readers) = self.whole.get(&change.table) {
+            readers.for_each(&mut hit);
         }
         match &change.kind {
             ChangeKind::Row { id, old, new, .. } => {
@@ -133,7 +132,7 @@ impl ReadIndex {
     }
 }
 
-/// The readers of one document: mostly one, and of some documents all.
+/// The readers of one document or table: mostly one, and of some all.
 #[derive(Debug)]
 enum Readers {
     Few(Vec<ReaderId>),
@@ -161,16 +160,16 @@ impl Readers {
     /// Returns whether none is left.
     fn remove(&mut self, reader: ReaderId) -> bool {
         match self {
-            Readers::Few(few) => {
-                if let Some(at) = few.iter().position(|id| *id == reader) {
-                    few.swap_remove(at);
-                }
-                few.is_empty()
-            }
-            Readers::Many(many) => {
-                many.remove(&reader);
-                many.is_empty()
-            }
+            Readers::Few(few) => few.retain(|id| *id != reader),
+            Readers::Many(many) => drop(many.remove(&reader)),
+        }
+        self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Readers::Few(few) => few.is_empty(),
+            Readers::Many(many) => many.is_empty(),
         }
     }
 

@@ -26,8 +26,8 @@ pub(super) use flights::Flights;
 /// How long a call waits until the changes before it are known. Long, because a run waits for the
 /// same connections and processors.
 const FEED_READ_TIMEOUT: Duration = Duration::from_millis(200);
-/// For how long nobody waits after a call has waited in vain: the log cannot be read, or a commit
-/// is blocked.
+/// For how long calls do not wait after one has waited in vain: the log cannot be read, or a
+/// commit is blocked.
 const FEED_READ_PAUSE: Duration = Duration::from_millis(200);
 /// How long a call waits for a run that another caller has begun.
 const FLIGHT_TIMEOUT: Duration = Duration::from_millis(250);
@@ -109,7 +109,7 @@ struct Lookup<'a> {
     /// Its caller may have seen later changes, on another server.
     uncached: bool,
     /// The caller's context, once it was made.
-    identity: Option<Seen>,
+    identity: Option<Arc<Seen>>,
 }
 
 impl Live {
@@ -148,8 +148,8 @@ impl Live {
         if self.limits.idle_query_ms == 0 || !self.admission.admits(&lookup.query_key) {
             return Ok(Found::Run(Keep::No));
         }
-        let no_context = Seen::new();
-        let share = self.lock().expected_share(&lookup.query_key, lookup.identity.as_ref().unwrap_or(&no_context));
+        let identity = lookup.identity.clone().unwrap_or_default();
+        let share = self.lock().expected_share(&lookup.query_key, &identity);
         let flight = match self.flights.join((lookup.query_key.clone(), share)) {
             Ok(flight) => Some(flight),
             Err(other) => {
@@ -170,20 +170,17 @@ impl Live {
         if !self.lock().has_shared(&lookup.query_key) {
             return Ok(None);
         }
-        let identity = match (lookup.identity.take(), lookup.program.has_context) {
-            (Some(identity), _) => identity,
-            (None, true) => {
-                let context = self.make_context(lookup.program, (lookup.caller)(), lookup.uncached).await?;
-                (*context.identity).clone()
-            }
-            (None, false) => Seen::new(),
+        let identity = match (&lookup.identity, lookup.program.has_context) {
+            (Some(identity), _) => identity.clone(),
+            (None, true) => self.make_context(lookup.program, (lookup.caller)(), lookup.uncached).await?.identity,
+            (None, false) => Arc::default(),
         };
+        lookup.identity = Some(identity.clone());
         let request = CacheRequest { query_key: &lookup.query_key, identity: &identity, since: lookup.since };
         let mut found = self.lock().lookup(&request, Instant::now());
         if matches!(found, CacheLookup::Unconfirmed) && self.read_feed_until(lookup.since).await {
             found = self.lock().lookup(&request, Instant::now());
         }
-        lookup.identity = Some(identity);
         let CacheLookup::Hit(answer, valid_at) = found else { return Ok(None) };
         // The result may have changes from after the start of its run, until when it is known to
         // be current. Tokens of one process compare as text like their moments.

@@ -26,7 +26,6 @@ import { RouteCall } from './route-call.js';
 import { inSpan } from './telemetry/user-spans.js';
 import { assertContext, assertOwnDatabase, expiryOf, withBase } from './validate-context.js';
 
-/** Runs the calls of one engine, for every program it loads. */
 /** A call that the engine has delivered. */
 interface Delivered {
   readonly callId: number;
@@ -35,6 +34,7 @@ interface Delivered {
   readonly observed?: boolean;
 }
 
+/** Runs the calls of one engine, for every program it loads. */
 export class Host {
   readonly #engine: NativeCalls;
   /** Runs that wait for a promise, by call id; synchronous handlers never get here. */
