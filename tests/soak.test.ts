@@ -15,8 +15,8 @@ import { grows, megabytes, trendOf } from './trend.js';
 const CALLS = LONG ? 2_000_000 : 10_000;
 /** The calls of a control. */
 const FEW = 4_000;
-/** The calls between two samples. */
-const STEP = LONG ? 4_000 : 100;
+/** The samples of a run that makes all calls. */
+const SAMPLES = LONG ? 500 : 100;
 const CALLERS = 16;
 const SLOTS = 200;
 /** A long run ends after this time, if it has not made all calls. */
@@ -145,7 +145,7 @@ interface Soaked {
   readonly heapGrows: boolean;
 }
 
-async function soak(calls: number, { leak = '', seed = seedOfThisRun() } = {}): Promise<Soaked> {
+async function soak(calls: number, { leak = '', seed = seedOfThisRun(), samples = SAMPLES } = {}): Promise<Soaked> {
   const server = await ServerProcess.start({
     program: 'soaking.mjs',
     flags: ['--expose-gc', '--import', new URL('./programs/measured.mjs', import.meta.url).href],
@@ -162,10 +162,11 @@ async function soak(calls: number, { leak = '', seed = seedOfThisRun() } = {}): 
     const response = await fetch(`${server.baseUrl}/api/query/heap`, { method: 'POST', body: '{}' });
     return heap + ((await response.json()) as { data: number }).data;
   };
+  const step = Math.round(calls / samples);
   const began = performance.now();
   const [resident, heap]: [number[], number[]] = [[], []];
-  for (let made = 0; made < calls && performance.now() - began < MAX_MS; made += STEP) {
-    await load.run(STEP);
+  for (let made = 0; made < calls && performance.now() - began < MAX_MS; made += step) {
+    await load.run(step);
     // A quarter is the warm-up: code is compiled, caches fill, the allocator finds its size.
     if (made < calls / 4 && performance.now() - began < MAX_MS / 4) continue;
     heap.push(await heaps());
@@ -190,11 +191,11 @@ test('memory does not grow with the number of calls', { timeout: TIMEOUT }, asyn
 });
 
 test('control: a leak of objects is detected', { timeout: TIMEOUT }, async () => {
-  expect(await soak(FEW, { leak: 'heap' })).toEqual({ residentGrows: true, heapGrows: true });
+  expect(await soak(FEW, { leak: 'heap', samples: 40 })).toEqual({ residentGrows: true, heapGrows: true });
 });
 
 test('control: a leak outside of the heap is detected', { timeout: TIMEOUT }, async () => {
-  expect(await soak(FEW, { leak: 'outside' })).toMatchObject({ residentGrows: true });
+  expect(await soak(FEW, { leak: 'outside', samples: 40 })).toMatchObject({ residentGrows: true });
 });
 
 describe('a trend', () => {

@@ -13,20 +13,19 @@ function leak() {
   if (process.env.LEAK === 'outside') leaked.push(Buffer.allocUnsafeSlow(8_192).fill(1));
 }
 
-const find = (ctx, slot) =>
-  ctx.db
+const find = (ctx, slot) => {
+  leak();
+  return ctx.db
     .query('slots')
     .withIndex('by_slot', (q) => q.eq('slot', slot))
     .first();
+};
 const slot = { slot: z.number() };
 
 export const functions = {
   read: query({
     input: slot,
-    handler: (ctx, { slot }) => {
-      leak();
-      return find(ctx, slot);
-    },
+    handler: (ctx, { slot }) => find(ctx, slot),
   }),
   write: mutation({
     input: { ...slot, value: z.number() },
@@ -57,6 +56,7 @@ export const functions = {
   }),
   /** The heap of this thread after a collection. */
   heap: query({
+    cache: false,
     handler: () => {
       globalThis.gc();
       return process.memoryUsage().heapUsed;
