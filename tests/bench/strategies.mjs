@@ -28,8 +28,8 @@ const SETS = {
   'all of them': [],
   'no optimistic': ['noOptimistic'],
   'no serial queue': ['noSerialQueue'],
-  'no insert batching': ['noInsertBatching'],
-  'serializable alone': ['noOptimistic', 'noSerialQueue', 'noInsertBatching'],
+  'no commit batching': ['noCommitBatching'],
+  'serializable alone': ['noOptimistic', 'noSerialQueue', 'noCommitBatching'],
 };
 const [ALL, ...OTHERS] = Object.keys(SETS);
 /** The one-way delays in microseconds. */

@@ -180,6 +180,10 @@ pub struct Stats {
     pub queued_calls: u64,
     /// Function runs in flight.
     pub running: usize,
+    /// Commits that wait for a statement, which they share.
+    pub waiting_commits: usize,
+    /// Reads by id that wait for a statement, which they share.
+    pub waiting_reads: usize,
     /// Live queries.
     pub live_queries: usize,
     /// Live queries that wait for a run or are in one.
@@ -478,6 +482,8 @@ impl Engine {
             handler_runs: self.dispatcher.handler_runs(),
             queued_calls: self.dispatcher.queued_calls(),
             running: self.dispatcher.running(),
+            waiting_commits: self.dispatcher.waiting_commits(),
+            waiting_reads: self.dispatcher.waiting_reads(),
             live_queries: queries,
             busy,
             subscribers: subscriptions,

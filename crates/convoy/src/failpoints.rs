@@ -77,8 +77,8 @@ pub enum Failpoint {
     NoOptimistic,
     /// Calls with repeated conflicts are not queued.
     NoSerialQueue,
-    /// Each insert is sent in a separate statement.
-    NoInsertBatching,
+    /// Each commit is sent in a separate statement.
+    NoCommitBatching,
     /// Every mutation is queued, even without conflicts.
     AlwaysSerialQueue,
     /// A group of a serial queue takes calls however late they arrive.

@@ -55,8 +55,8 @@ pub enum Part {
     Telemetry,
     /// Runs one live query.
     LiveQuery,
-    /// Writes the batched inserts of one table.
-    InsertBatching,
+    /// Sends the batched commits to some tables.
+    CommitBatching,
     /// Runs the calls of one serial queue.
     SerialQueue,
     /// Watches one worker.
@@ -85,7 +85,7 @@ impl Part {
             Part::Metrics => "serving metrics",
             Part::Telemetry => "exporting telemetry",
             Part::LiveQuery => "running a live query",
-            Part::InsertBatching => "an insert batch",
+            Part::CommitBatching => "a batch of commits",
             Part::SerialQueue => "a serial queue",
             Part::WorkerWatch => "watching a worker",
             Part::LostCalls => "running the calls of lost workers again",
@@ -103,7 +103,7 @@ impl Part {
                 true
             }
             Part::LiveQuery
-            | Part::InsertBatching
+            | Part::CommitBatching
             | Part::SerialQueue
             | Part::WorkerWatch
             | Part::LostCalls

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::TxCache;
 use super::answer::{push_failure, push_ok};
 use super::budget::Budget;
+use super::joined_reads::{Autocommit, Reader};
 use super::read_set::ReadSet;
 use super::savepoints::Savepoints;
 use super::write_buffer::WriteBuffer;
@@ -16,18 +17,18 @@ use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::{Control, Edit, Op, Raw, Write, WriteSet};
-use crate::postgres::{DbError, Isolation, Postgres, RawRows, ReadsLookup, Row, RowSecurity, Transaction};
+use crate::postgres::{DbError, Isolation, RawRows, ReadsLookup, Row, RowSecurity, Transaction};
 use crate::schema::Table;
-use crate::sql::Statement;
+use crate::sql::{Statement, document, optimistic};
 
 /// Where the statements of a call are executed.
 pub(crate) enum Access<'a> {
     /// Outside a transaction, read-only.
-    Reading(&'a Postgres),
+    Reading(&'a Autocommit),
     /// Outside a transaction, with writes.
-    Writing(&'a Postgres),
+    Writing(&'a Autocommit),
     /// Outside a transaction, reads of a mutation: serializable, and not from a replica.
-    ReadingAsWriter(&'a Postgres),
+    ReadingAsWriter(&'a Autocommit),
     /// In the call's transaction.
     Within(&'a mut Transaction),
 }
@@ -36,17 +37,35 @@ impl Access<'_> {
     /// Runs one statement of Convoy.
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         match self {
-            Access::Reading(postgres) => postgres.read(&statement).await,
-            Access::Writing(postgres) => postgres.write(&statement).await,
-            Access::ReadingAsWriter(postgres) => postgres.read_as_writer(&statement).await,
+            Access::Reading(database) => database.postgres().read(&statement).await,
+            Access::Writing(database) => database.postgres().write(&statement).await,
+            Access::ReadingAsWriter(database) => database.postgres().read_as_writer(&statement).await,
             Access::Within(transaction) => transaction.run(statement).await,
+        }
+    }
+
+    /// Reads documents by id: `id, created_at, data`.
+    pub(super) async fn get(&mut self, table: &Arc<Table>, ids: &[Uuid]) -> Result<Vec<Arc<Row>>, DbError> {
+        match self {
+            Access::Reading(database) => database.get(table, ids, Reader::Query).await,
+            _ => Ok(self.run(document::get(table, ids)).await?.into_iter().map(Arc::new).collect()),
+        }
+    }
+
+    /// Reads documents by id with their versions: `id, created_at, data, version`.
+    pub(crate) async fn get_versions(&mut self, table: &Arc<Table>, ids: &[Uuid]) -> Result<Vec<Arc<Row>>, DbError> {
+        match self {
+            Access::ReadingAsWriter(database) => database.get(table, ids, Reader::Mutation).await,
+            _ => Ok(self.run(optimistic::get(table, ids)).await?.into_iter().map(Arc::new).collect()),
         }
     }
 
     pub(super) async fn raw(&mut self, raw: &Raw, lookup: ReadsLookup) -> Result<RawRows, DbError> {
         match self {
-            Access::Reading(postgres) => postgres.readers.raw(raw, lookup).await,
-            Access::Writing(postgres) | Access::ReadingAsWriter(postgres) => postgres.writers.raw(raw, lookup).await,
+            Access::Reading(database) => database.postgres().readers.raw(raw, lookup).await,
+            Access::Writing(database) | Access::ReadingAsWriter(database) => {
+                database.postgres().writers.raw(raw, lookup).await
+            }
             Access::Within(transaction) => transaction.raw(raw, lookup).await,
         }
     }

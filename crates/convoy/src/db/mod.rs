@@ -4,6 +4,7 @@
 mod answer;
 mod budget;
 mod execute;
+mod joined_reads;
 mod read;
 mod read_set;
 mod savepoints;
@@ -14,6 +15,7 @@ mod write_buffer;
 pub(crate) use answer::push_failure;
 pub(crate) use budget::Budget;
 pub(crate) use execute::{Access, Executor, Written};
+pub(crate) use joined_reads::Autocommit;
 pub(crate) use read_set::{ReadSet, TableRead};
 pub(crate) use tx_cache::TxCache;
 pub(crate) use write::row_keys;

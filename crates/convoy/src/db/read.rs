@@ -11,7 +11,7 @@ use super::read_set::LastRow;
 use crate::op::{Cursor, Op, Page, Position, Raw, Scan};
 use crate::postgres::{DbError, RawReads, RawRows, ReadsLookup, Row};
 use crate::schema::Table;
-use crate::sql::{document, scan};
+use crate::sql::scan;
 
 impl Executor {
     pub(super) async fn gets(&mut self, access: &mut Access<'_>, ops: &[&Op], out: &mut String) -> Result<(), DbError> {
@@ -36,8 +36,8 @@ impl Executor {
         }
         let mut found: Vec<(&Arc<Table>, Uuid, Arc<Row>)> = Vec::with_capacity(documents);
         for (table, ids) in &by_table {
-            for row in access.run(document::get(table, ids)).await? {
-                found.push((table, row.uuid(0)?, Arc::new(row)));
+            for row in access.get(table, ids).await? {
+                found.push((table, row.uuid(0)?, row));
             }
         }
         if found.len() > 8 {

@@ -92,7 +92,7 @@ impl WriteBuffer {
 
     /// Loads documents of one table: rows of `id, created_at, data, version` for the `ids`
     /// that exist.
-    pub(crate) fn load(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
+    pub(crate) fn load(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Arc<Row>>) -> Result<(), DbError> {
         for id in ids {
             let absent = BufferedDocument {
                 table: table.clone(),
@@ -106,7 +106,7 @@ impl WriteBuffer {
         for row in rows {
             let id = row.uuid(0)?;
             let version = Arc::from(row.text(3)?);
-            let content = Content::of(Arc::new(row))?;
+            let content = Content::of(row)?;
             let stored = Some((version, content.clone()));
             let (content, fields) = (Some(content), Some(Vec::new()));
             let buffered = BufferedDocument { table: table.clone(), stored, content, changed: false, fields };

@@ -80,7 +80,7 @@ async fn read_one<S: Strategy>(
     let budget = Budget::new(inner.limits.max_documents_read, 0);
     let mut executor = Executor::new(inner.node, budget, TxCache::none());
     let start = out.len();
-    executor.run(&mut Access::Reading(&inner.postgres), read, out).await.map_err(|error| scope.stop(error))?;
+    executor.run(&mut Access::Reading(&inner.autocommit), read, out).await.map_err(|error| scope.stop(error))?;
     let reads = Arc::new(executor.take_reads());
     strategy.add_reads(&reads);
     reading.keep(key, schema, &out[start..], &reads);

@@ -52,11 +52,12 @@ use commit::idempotency::KeyLocks;
 use contention::ContentionTracker;
 use rate_limits::SharedBuckets;
 use route_slots::RouteSlots;
-use strategy::insert_batching::InsertQueues;
+use strategy::commit_batching::CommitQueues;
 use strategy::serial_queue::SerialQueues;
 
 use crate::change::InDoubtCommits;
 use crate::config::{Config, Limits};
+use crate::db::Autocommit;
 use crate::error::{Code, Failure};
 use crate::events::{Event, EventKind, Events, LastRun};
 use crate::failpoints::Failpoints;
@@ -187,6 +188,7 @@ pub(crate) struct Dispatcher {
 
 struct Inner {
     postgres: Postgres,
+    autocommit: Autocommit,
     limits: Limits,
     failpoints: Failpoints,
     dev: bool,
@@ -202,7 +204,7 @@ struct Inner {
     handler_runs: AtomicU64,
     committer: Committer,
     read_cache: Arc<ReadCache>,
-    inserts: InsertQueues,
+    commits: CommitQueues,
     contention: ContentionTracker,
     serial: SerialQueues,
     keys: KeyLocks,
@@ -230,6 +232,7 @@ impl Dispatcher {
         let committer = Committer::new(postgres.clone(), pending, in_doubt, log, failpoints.clone(), metrics);
         Dispatcher {
             inner: Arc::new(Inner {
+                autocommit: Autocommit::new(postgres.clone()),
                 postgres,
                 limits: config.limits.clone(),
                 failpoints,
@@ -243,7 +246,7 @@ impl Dispatcher {
                 handler_runs: AtomicU64::new(0),
                 committer,
                 read_cache,
-                inserts: InsertQueues::default(),
+                commits: CommitQueues::default(),
                 contention: ContentionTracker::default(),
                 serial: SerialQueues::default(),
                 keys: KeyLocks::default(),
@@ -359,9 +362,14 @@ impl Dispatcher {
         self.inner.serial.waiting()
     }
 
-    /// How many inserts wait for a statement.
-    pub(crate) fn waiting_inserts(&self) -> usize {
-        self.inner.inserts.waiting()
+    /// How many commits wait for a statement.
+    pub(crate) fn waiting_commits(&self) -> usize {
+        self.inner.commits.waiting()
+    }
+
+    /// How many reads by id wait for a statement.
+    pub(crate) fn waiting_reads(&self) -> usize {
+        self.inner.autocommit.waiting()
     }
 
     /// How many function runs are in progress, those of routes included.

@@ -142,8 +142,12 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
         conflicts += 1;
         scope.telemetry.call.retry("conflict");
         dispatcher.events().emit(|| Event::now(EventKind::Retry).of(&scope.function().name).with_code("CONFLICT"));
+        if conflicts == 1 {
+            // What it conflicted with has mostly been committed.
+            continue;
+        }
         // Exponential backoff with full jitter, so that the same calls do not conflict again.
-        let max = 5u64 << conflicts.min(4);
+        let max = 5u64 << (conflicts - 1).min(4);
         let pause = Duration::from_millis(rand::rng().random_range(0..=max));
         tokio::time::sleep(pause).await;
     }

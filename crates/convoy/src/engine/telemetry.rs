@@ -149,7 +149,8 @@ impl Engine {
                 .map(|pool| pool.connections()),
             queues: vec![
                 ("serial_queues", self.dispatcher.waiting_in_serial_queues()),
-                ("inserts", self.dispatcher.waiting_inserts()),
+                ("commits", self.dispatcher.waiting_commits()),
+                ("reads", self.dispatcher.waiting_reads()),
                 ("peers", self.peers.len()),
                 ("log", log_lines),
             ],

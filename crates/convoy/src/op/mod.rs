@@ -22,7 +22,7 @@ pub(crate) use cursor::{Cursor, Position};
 pub(crate) use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
 pub(crate) use span::{cursor_span, scan_span};
-pub(crate) use write_set::{Write, WriteSet};
+pub(crate) use write_set::{Read, Write, WriteSet};
 
 /// One operation, with its table looked up and its values checked.
 #[derive(Debug)]

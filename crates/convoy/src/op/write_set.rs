@@ -23,12 +23,14 @@ pub(crate) struct Write {
     pub fields: Option<Arc<[String]>>,
 }
 
+/// A document that was read and not changed, with its version; `None` if there was no document.
+pub(crate) type Read = (Arc<Table>, Uuid, Option<Arc<str>>);
+
 /// The documents that an optimistic mutation has read, and its writes.
 #[derive(Default)]
 pub(crate) struct WriteSet {
-    /// Documents that were read and not changed, with their version; `None` if there was no
-    /// document.
-    pub reads: Vec<(Arc<Table>, Uuid, Option<Arc<str>>)>,
+    /// Documents that were read and not changed.
+    pub reads: Vec<Read>,
     /// Documents that change.
     pub writes: Vec<Write>,
     /// New documents.
@@ -38,7 +40,19 @@ pub(crate) struct WriteSet {
 impl WriteSet {
     /// Whether there are no reads and no writes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty() && self.inserts.is_empty()
+        self.len() == 0
+    }
+
+    /// The tables of the reads and writes, with repetitions.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        let reads = self.reads.iter().map(|(table, _, _)| table);
+        let writes = self.writes.iter().map(|write| &write.table);
+        reads.chain(writes).chain(self.inserts.iter().map(|(table, _, _)| table))
+    }
+
+    /// The number of documents.
+    pub(crate) fn len(&self) -> usize {
+        self.reads.len() + self.writes.len() + self.inserts.len()
     }
 
     /// Keeps only the versions to validate.

@@ -15,7 +15,6 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::WRITER_SEPARATOR;
-use super::idempotency::Entry;
 use super::{Bind, Statement};
 use crate::op::Edit;
 use crate::schema::{FieldPath, Table};
@@ -30,39 +29,16 @@ pub(crate) fn get(table: &Table, ids: &[Uuid]) -> Statement {
 
 /// New documents of one table: `id, created_at, keys, xid` of what was written.
 pub(crate) fn insert(table: &Table, node: Uuid, rows: &[(Uuid, Box<RawValue>)]) -> Statement {
-    insert_with_responses(table, node, rows, &[])
-}
-
-/// The same, and stores the responses of the inserting calls.
-pub(crate) fn insert_with_responses(
-    table: &Table,
-    node: Uuid,
-    rows: &[(Uuid, Box<RawValue>)],
-    responses: &[(&Entry, &str)],
-) -> Statement {
     let mut sql = Statement::of(table);
     sql.does("INSERT");
-    sql.begin_marked(&[&table.physical])
+    sql.begin_marked(&[&table.physical], None)
         .push(", written as (\n  insert into ")
         .ident(&table.physical)
         .push(" (id, data)\n  select ");
-    match rows {
-        [(id, doc)] => {
-            sql.bind(Bind::Uuid(*id)).push("::uuid, ").bind(Bind::Json(doc.get().to_owned()));
-            sql.push("::jsonb\n  from mark");
-        }
-        _ => {
-            let ids = rows.iter().map(|(id, _)| *id).collect();
-            let docs = rows.iter().map(|(_, doc)| doc.get().to_owned()).collect();
-            sql.push("input.id, input.data\n  from mark, unnest(").bind(Bind::Uuids(ids)).push("::uuid[], ");
-            sql.bind(Bind::Jsons(docs)).push("::jsonb[]) as input (id, data)");
-        }
-    }
+    let rows: Vec<(Uuid, &RawValue)> = rows.iter().map(|(id, doc)| (*id, &**doc)).collect();
+    sql.new_rows(&rows);
     sql.push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths).push(" as keys\n), ");
     sql.log_written(table, node, "new_at, new_keys", "at, keys");
-    if !responses.is_empty() {
-        sql.push(", kept as (\n").insert_responses(responses).push("\n)\n");
-    }
     sql.push("select id, at, keys, (select xid from mark)\nfrom written");
     sql
 }
@@ -79,7 +55,7 @@ pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statem
     let mut sql = Statement::of(table);
     sql.does("UPDATE");
     let ids: Vec<Uuid> = edits.iter().map(|(id, _)| *id).collect();
-    sql.begin_marked(&[&table.physical]).push(", ");
+    sql.begin_marked(&[&table.physical], None).push(", ");
     if !keys_unchanged {
         sql.push("before as materialized (\n  select id, ").created("").push(" as at, ");
         sql.keys_object("", &table.key_paths).push(" as keys\n  from ").ident(&table.physical);
@@ -132,7 +108,7 @@ pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statem
 pub(crate) fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
     sql.does("DELETE");
-    sql.begin_marked(&[&table.physical])
+    sql.begin_marked(&[&table.physical], None)
         .push(", written as (\n  delete from ")
         .ident(&table.physical)
         .push("\n  using mark\n  where id");
@@ -143,11 +119,32 @@ pub(crate) fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
 }
 
 impl Statement {
-    /// Begins with the mark of a statement that writes to these tables.
-    pub(super) fn begin_marked(&mut self, tables: &[&str]) -> &mut Statement {
+    /// Begins with the mark of a statement that writes to these tables, and waits for locks no
+    /// longer than this.
+    pub(super) fn begin_marked(&mut self, tables: &[&str], lock_wait_ms: Option<u64>) -> &mut Statement {
         let named: String = tables.iter().flat_map(|table| [WRITER_SEPARATOR, table]).collect();
         self.push("with mark as materialized (\n  select xid, set_config('convoy.writer', xid || ").literal(&named);
-        self.push(", true)\n  from (select pg_current_xact_id()::text as xid) as own\n)")
+        self.push(", true)");
+        if let Some(wait) = lock_wait_ms {
+            self.push(", set_config('lock_timeout', '").number(wait).push("', true)");
+        }
+        self.push("\n  from (select pg_current_xact_id()::text as xid) as own\n)")
+    }
+
+    /// New rows, to insert.
+    pub(super) fn new_rows(&mut self, rows: &[(Uuid, &RawValue)]) -> &mut Statement {
+        match rows {
+            [(id, doc)] => {
+                self.bind(Bind::Uuid(*id)).push("::uuid, ").bind(Bind::Json(doc.get().to_owned()));
+                self.push("::jsonb\n  from mark")
+            }
+            _ => {
+                let ids = rows.iter().map(|(id, _)| *id).collect();
+                let docs = rows.iter().map(|(_, doc)| doc.get().to_owned()).collect();
+                self.push("input.id, input.data\n  from mark, unnest(").bind(Bind::Uuids(ids)).push("::uuid[], ");
+                self.bind(Bind::Jsons(docs)).push("::jsonb[]) as input (id, data)")
+            }
+        }
     }
 
     /// ` = $1` or ` = any($1)`.

@@ -1,5 +1,5 @@
-//! A mutation as one statement, which validates its reads and then writes. One statement is one
-//! serializable transaction, so the effect is as if the function had run at that moment.
+//! Mutations as one statement, which validates their reads and then writes. One statement is one
+//! serializable transaction, so the effect is as if the functions had run at that moment.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::idempotency::Entry;
 use super::{Bind, Statement};
-use crate::op::{Write, WriteSet};
+use crate::op::{Read, Write, WriteSet};
 use crate::schema::Table;
 
 /// Documents by id with their versions: `id, created_at, data, version`.
@@ -22,28 +22,74 @@ pub(crate) fn get(table: &Table, ids: &[Uuid]) -> Statement {
 /// A part of the error message of a failed validation.
 pub(crate) const STALE: &str = "documents have changed";
 
+/// The write sets of mutations that are committed together. No document that one of them
+/// writes is read or written by another.
+pub(crate) struct Joined<'a> {
+    tables: Vec<Arc<Table>>,
+    reads: Vec<&'a Read>,
+    writes: Vec<&'a Write>,
+    inserts: Vec<&'a (Arc<Table>, Uuid, Box<RawValue>)>,
+}
+
+impl<'a> Joined<'a> {
+    /// Joins write sets.
+    pub(crate) fn of(write_sets: impl Iterator<Item = &'a WriteSet> + Clone) -> Joined<'a> {
+        let mut reads: Vec<&Read> = write_sets.clone().flat_map(|set| &set.reads).collect();
+        let mut writes: Vec<&Write> = write_sets.clone().flat_map(|set| &set.writes).collect();
+        let inserts = write_sets.clone().flat_map(|set| &set.inserts).collect();
+        // All transactions lock in the order of ids, so that they cannot deadlock.
+        reads.sort_by_key(|(_, id, _)| *id);
+        writes.sort_by_key(|write| write.id);
+        Joined { tables: tables_of(write_sets.flat_map(WriteSet::tables)), reads, writes, inserts }
+    }
+
+    /// The tables that are read or written.
+    pub(crate) fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    /// The changed documents.
+    pub(crate) fn writes(&self) -> &[&'a Write] {
+        &self.writes
+    }
+}
+
+/// How long a statement of several mutations waits for a lock, in milliseconds: longer would
+/// have others wait for one of them.
+const LOCK_WAIT_MS: u64 = 20;
+
+/// How a statement waits for the locks of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockWait {
+    /// As long as any statement.
+    Unlimited,
+    /// For a moment; then it fails with SQLSTATE 55P03, without effect.
+    Short,
+}
+
 /// Validates and writes, or fails with [`STALE`] without effect. Returns for each document
 /// written `table, id, created_at, keys, old_created_at, old_keys, xid`, where `table` is an
-/// index into [`touched_tables`].
-pub(crate) fn apply(write_set: &WriteSet, node: Uuid, response: Option<(&Entry, &str)>) -> Statement {
+/// index into [`Joined::tables`].
+pub(crate) fn apply(joined: &Joined<'_>, node: Uuid, responses: &[(&Entry, &str)], wait: LockWait) -> Statement {
     let mut sql = Statement::new();
-    let touched_tables = touched_tables(write_set);
-    let only_inserts = write_set.writes.is_empty() && !write_set.inserts.is_empty();
+    let only_inserts = joined.writes.is_empty() && !joined.inserts.is_empty();
     sql.does(if only_inserts { "INSERT" } else { "UPDATE" });
-    if let [only] = touched_tables.as_slice() {
+    if let [only] = joined.tables() {
         sql.table = Some(only.key.clone());
     }
-    let tables: Vec<&str> = touched_tables.iter().map(|table| table.physical.as_str()).collect();
-    sql.begin_marked(&tables);
+    let tables: Vec<&str> = joined.tables.iter().map(|table| table.physical.as_str()).collect();
+    // Inserts wait for no row.
+    let lock_wait_ms = (wait == LockWait::Short && !only_inserts).then_some(LOCK_WAIT_MS);
+    sql.begin_marked(&tables, lock_wait_ms);
     let mut written: Vec<(usize, &'static str)> = Vec::new();
-    for (at, table) in touched_tables.iter().enumerate() {
+    for (at, table) in joined.tables.iter().enumerate() {
         sql.lacks_created_at = !table.traits().created_at;
-        let (edits, deletes): (Vec<&Write>, Vec<&Write>) = write_set
+        let (edits, deletes): (Vec<&Write>, Vec<&Write>) = joined
             .writes
             .iter()
             .filter(|write| write.table.physical == table.physical)
             .partition(|write| write.data.is_some());
-        let inserts: Vec<(Uuid, &RawValue)> = write_set
+        let inserts: Vec<(Uuid, &RawValue)> = joined
             .inserts
             .iter()
             .filter(|(of, _, _)| of.physical == table.physical)
@@ -62,36 +108,37 @@ pub(crate) fn apply(write_set: &WriteSet, node: Uuid, response: Option<(&Entry, 
             written.push((at, "inserted_"));
         }
     }
-    sql.log_changes(node, &touched_tables, &written);
-    if let Some(response) = response {
-        sql.push(", kept as (\n").insert_responses(&[response]).push("\n)");
+    sql.log_changes(node, &joined.tables, &written);
+    if !responses.is_empty() {
+        sql.push(", kept as (\n").insert_responses(responses).push("\n)");
     }
-    sql.push("\n");
+    let mut separator = "\n";
     for (at, kind) in &written {
-        sql.push("select ")
-            .number(*at as u64)
-            .push("::int8, id, at, keys, old_at, old_keys, (select xid from mark) from ");
-        sql.push(kind).number(*at as u64).push("\nunion all ");
+        sql.push(separator).push("select ").number(*at as u64);
+        sql.push("::int8, id, at, keys, old_at, old_keys, (select xid from mark) from ");
+        sql.push(kind).number(*at as u64);
+        separator = "\nunion all ";
+    }
+    if only_inserts && joined.reads.is_empty() {
+        return sql;
     }
     // Fails with an error, which also undoes the writes of this statement.
-    sql.push("select case when ").unchanged(write_set, &touched_tables, &written);
+    sql.push(separator).push("select case when ").unchanged(joined, &written);
     sql.push(
         " then null else ('documents have changed' || pg_backend_pid())::int8 end, null, null, null, null, null, null",
     );
     sql
 }
 
-/// The tables that are read or written, in the order of their first use.
-pub(crate) fn touched_tables(write_set: &WriteSet) -> Vec<Arc<Table>> {
-    let mut touched_tables: Vec<Arc<Table>> = Vec::new();
-    let reads = write_set.reads.iter().map(|(table, _, _)| table);
-    let writes = write_set.writes.iter().map(|write| &write.table);
-    for table in reads.chain(writes).chain(write_set.inserts.iter().map(|(table, _, _)| table)) {
-        if !touched_tables.iter().any(|known| known.physical == table.physical) {
-            touched_tables.push(table.clone());
+/// Tables without repetition, in the order of their first use.
+pub(crate) fn tables_of<'a>(tables: impl Iterator<Item = &'a Arc<Table>>) -> Vec<Arc<Table>> {
+    let mut distinct: Vec<Arc<Table>> = Vec::new();
+    for table in tables {
+        if !distinct.iter().any(|known| known.physical == table.physical) {
+            distinct.push(table.clone());
         }
     }
-    touched_tables
+    distinct
 }
 
 impl Statement {
@@ -114,25 +161,19 @@ impl Statement {
 
     /// True if no document has changed: those written, which the writes found by version, and
     /// those only read.
-    fn unchanged(
-        &mut self,
-        write_set: &WriteSet,
-        touched_tables: &[Arc<Table>],
-        written: &[(usize, &'static str)],
-    ) -> &mut Statement {
+    fn unchanged(&mut self, joined: &Joined<'_>, written: &[(usize, &'static str)]) -> &mut Statement {
         self.push("true");
         for (at, kind) in written.iter().filter(|(_, kind)| *kind != "inserted_") {
             let deletes = *kind == "deleted_";
-            let of_kind = |write: &&Write| {
-                write.table.physical == touched_tables[*at].physical && write.data.is_none() == deletes
-            };
-            let count = write_set.writes.iter().filter(of_kind).count() as u64;
-            self.push("\n  and (select count(*) from ").push(kind).number(*at as u64).push(") = ").number(count);
+            let of_kind =
+                |write: &&Write| write.table.physical == joined.tables[*at].physical && write.data.is_none() == deletes;
+            let count = joined.writes.iter().filter(|write| of_kind(write)).count();
+            self.push("\n  and (select count(*) from ").push(kind).number(*at as u64).push(") = ").count(count);
         }
-        for table in touched_tables {
+        for table in &joined.tables {
             let mut seen = (Vec::new(), Vec::new());
             let mut absent = Vec::new();
-            for (_, id, version) in write_set.reads.iter().filter(|(of, _, _)| of.physical == table.physical) {
+            for (_, id, version) in joined.reads.iter().filter(|(of, _, _)| of.physical == table.physical) {
                 match version {
                     Some(version) => {
                         seen.0.push(*id);
@@ -142,10 +183,10 @@ impl Statement {
                 }
             }
             if !seen.0.is_empty() {
-                let count = seen.0.len() as u64;
+                let count = seen.0.len();
                 self.push("\n  and (select count(*) from unnest(").bind(Bind::Uuids(seen.0)).push("::uuid[], ");
                 self.bind(Bind::Texts(seen.1)).push("::text[]::xid[]) as seen (id, version) join ");
-                self.ident(&table.physical).push(" as t on t.id = seen.id and t.xmin = seen.version) = ").number(count);
+                self.ident(&table.physical).push(" as t on t.id = seen.id and t.xmin = seen.version) = ").count(count);
             }
             if !absent.is_empty() {
                 self.push("\n  and not exists (select from ").ident(&table.physical).push(" where id");
@@ -153,6 +194,11 @@ impl Statement {
             }
         }
         self
+    }
+
+    /// A number that differs from call to call: bound, so that the text is the same.
+    fn count(&mut self, count: usize) -> &mut Statement {
+        self.bind(Bind::Int(i64::try_from(count).unwrap_or(i64::MAX)))
     }
 
     fn edited_rows(&mut self, table: &Table, at: usize, edits: &[&Write]) {
@@ -206,11 +252,8 @@ impl Statement {
     }
 
     fn inserted_rows(&mut self, table: &Table, at: usize, rows: &[(Uuid, &RawValue)]) {
-        let ids = rows.iter().map(|(id, _)| *id).collect();
-        let docs = rows.iter().map(|(_, doc)| doc.get().to_owned()).collect();
         self.push(", inserted_").number(at as u64).push(" as (\n  insert into ").ident(&table.physical);
-        self.push(" (id, data)\n  select input.id, input.data\n  from mark, unnest(").bind(Bind::Uuids(ids));
-        self.push("::uuid[], ").bind(Bind::Jsons(docs)).push("::jsonb[]) as input (id, data)");
+        self.push(" (id, data)\n  select ").new_rows(rows);
         self.push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths);
         self.push(" as keys, null::timestamptz as old_at, null::jsonb as old_keys\n)");
     }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::idempotency::Entry;
+use super::optimistic::{Joined, LockWait};
 use super::session::Script;
 use super::{document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
@@ -194,6 +195,9 @@ fn user_statements() {
 
 #[test]
 fn optimistic_commits() {
+    let apply = |write_sets: &[&WriteSet], node, responses: &[(&Entry, &str)], wait| {
+        optimistic::apply(&Joined::of(write_sets.iter().copied()), node, responses, wait)
+    };
     let (table, node) = (table_without_side_effects(), Uuid::nil());
     let write = |id: Uuid, data: Option<&str>| Write {
         table: table.clone(),
@@ -205,13 +209,24 @@ fn optimistic_commits() {
     };
     insta::assert_snapshot!("optimistic_get", optimistic::get(&table, &[Uuid::nil()]).text());
     let one = WriteSet { writes: vec![write(Uuid::nil(), Some("{}"))], ..WriteSet::default() };
-    insta::assert_snapshot!("optimistic_one", optimistic::apply(&one, node, None).text());
+    insta::assert_snapshot!("optimistic_one", apply(&[&one], node, &[], LockWait::Unlimited).text());
     let everything = WriteSet {
         reads: vec![(table.clone(), Uuid::nil(), Some("5".into())), (table.clone(), Uuid::max(), None)],
         writes: vec![write(Uuid::nil(), Some("{}")), write(Uuid::max(), Some("{}")), write(Uuid::max(), None)],
         inserts: vec![(table.clone(), Uuid::max(), json("{}"))],
     };
     let entry = Entry { function: "f".into(), identity: String::new(), key: "k".into(), body: Uuid::nil() };
-    let statement = optimistic::apply(&everything, node, Some((&entry, "null")));
+    let statement = apply(&[&everything], node, &[(&entry, "null")], LockWait::Unlimited);
     insta::assert_snapshot!("optimistic_everything", statement.text());
+    let insert = |id| WriteSet { inserts: vec![(table.clone(), id, json("{}"))], ..WriteSet::default() };
+    let (first, second) = (insert(Uuid::nil()), insert(Uuid::max()));
+    insta::assert_snapshot!("optimistic_insert", apply(&[&first], node, &[], LockWait::Short).text());
+    insta::assert_snapshot!("optimistic_inserts", apply(&[&first, &second], node, &[], LockWait::Short).text());
+    let of = |id| WriteSet { writes: vec![write(id, Some("{}"))], ..WriteSet::default() };
+    let (one, other) = (of(Uuid::max()), of(Uuid::nil()));
+    let joined = apply(&[&one, &other], node, &[], LockWait::Short);
+    insta::assert_snapshot!("optimistic_joined", joined.text());
+    // How many there are is not in the text: each text is a prepared statement.
+    let more = apply(&[&one, &other, &of(Uuid::from_u128(3))], node, &[], LockWait::Short);
+    assert_eq!(joined.text(), more.text());
 }

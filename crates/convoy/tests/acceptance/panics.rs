@@ -128,7 +128,7 @@ async fn a_panic_after_a_batched_insert_is_recovered() {
             let answer = world.app.client().mutate("messages.hold", message).await;
             assert_eq!(answer.code(), "UNAVAILABLE", "the result is unknown: {}", answer.body);
         };
-        world.panic(Part::InsertBatching, hold).await;
+        world.panic(Part::CommitBatching, hold).await;
         // In either case the commit is reported as in doubt, so the change is seen.
         reaches(&world.messages, true, is_news).await;
         // The next insert uses a restarted batcher, or an abandoned one.

@@ -4,6 +4,7 @@
 mod authentication;
 mod bank;
 mod changed_types;
+mod commit_batching;
 mod conformance;
 mod cross_origin;
 mod database_faults;
@@ -14,7 +15,7 @@ mod health;
 mod http;
 mod idempotency;
 mod indexes;
-mod insert_batching;
+mod joined_reads;
 mod limits;
 mod live;
 mod lost_workers;

@@ -32,7 +32,7 @@ const TASKS: [Part; 11] = [
     Part::Functions,
     Part::Accept,
     Part::LiveQuery,
-    Part::InsertBatching,
+    Part::CommitBatching,
 ];
 
 /// What a case does at its place.

@@ -1,7 +1,7 @@
 //! The strategies for running functions. Each answers the operations of a function in a
 //! different way; all commit through [`commit`](super::commit).
 
-pub(super) mod insert_batching;
+pub(super) mod commit_batching;
 pub(super) mod non_transactional;
 pub(super) mod optimistic;
 pub(super) mod serial_queue;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::insert_batching::changed;
+use super::commit_batching::whole;
 use super::transaction::Aborted;
 use crate::db::{Access, Executor, TxCache, Written};
 use crate::dispatch::Answer;
@@ -16,6 +16,7 @@ use crate::dispatch::scope::CallScope;
 use crate::error::{Code, Failure};
 use crate::op::{Control, Op, RunAs};
 use crate::postgres::{DbError, Isolation, Transaction};
+use crate::sql::optimistic::tables_of;
 
 struct NonTransactional<'a> {
     scope: &'a CallScope,
@@ -121,20 +122,20 @@ impl NonTransactional<'_> {
         if ops.iter().any(|op| matches!(op, Ok(Op::Control(_)))) {
             return Err(misplaced());
         }
-        let postgres = &scope.dispatcher.inner.postgres;
+        let database = &scope.dispatcher.inner.autocommit;
         let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
         if run_as.is_some() || scope.limits().statement_timeout.is_some() {
             return self.in_transaction(run_as, writes, ops, out).await;
         }
         if !writes {
-            let ran = executor.run(&mut Access::Reading(postgres), ops, out).await;
+            let ran = executor.run(&mut Access::Reading(database), ops, out).await;
             return ran.map_err(|error| scope.explain_retryable(&error));
         }
         let run = async {
-            executor.run(&mut Access::Writing(postgres), ops, out).await?;
+            executor.run(&mut Access::Writing(database), ops, out).await?;
             Ok(executor.take_written().changes)
         };
-        let may_change = || ops.iter().flatten().filter_map(Op::table).map(|table| changed(table)).collect();
+        let may_change = || whole(&tables_of(ops.iter().flatten().filter_map(Op::table)));
         let (committer, deadline) = (&scope.dispatcher.inner.committer, scope.operation_deadline());
         scope.committed(committer.statement(run, may_change, deadline, scope.unit()).await)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::insert_batching::{self, Insert};
+use super::commit_batching::{self, Insert};
 use super::transaction::TransactionRun;
 use super::{Attempt, ReadWriteSet};
 use crate::change::Change;
@@ -15,7 +15,7 @@ use crate::dispatch::drive::{Stop, Strategy, drive};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
-use crate::op::{Op, RunAs};
+use crate::op::{Op, RunAs, WriteSet};
 use crate::postgres::{Isolation, Transaction};
 
 struct Serializable {
@@ -66,9 +66,14 @@ impl Serializable {
         if self.transaction.is_none()
             && held.len() == 1
             && self.run.scope.limits().statement_timeout.is_none()
-            && let Some(insert) = held.pop()
+            && let Some(Insert { table, rows }) = held.pop()
         {
-            return insert_batching::attempt(&self.run.scope, insert, result, keyed).await;
+            let inserts = rows.into_iter().map(|(id, doc)| (table.clone(), id, doc)).collect();
+            let (scope, write_set) = (&self.run.scope, WriteSet { inserts, ..WriteSet::default() });
+            return match commit_batching::commit(scope, write_set, keyed.as_ref(), &result).await {
+                Ok(commit) => Attempt::of_commit(commit, scope, result, keyed, ReadWriteSet::default),
+                Err(not_sent) => not_sent.fails(scope, keyed),
+            };
         }
         if self.transaction.is_none() && held.is_empty() && keyed.is_none() {
             return Attempt::Done(Ok(Answer::fresh(result)));

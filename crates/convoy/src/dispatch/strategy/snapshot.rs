@@ -66,7 +66,7 @@ impl Strategy for Snapshot<'_> {
                 transaction.run_as(run_as);
                 Access::Within(transaction)
             }
-            None => Access::Reading(postgres),
+            None => Access::Reading(&scope.dispatcher.inner.autocommit),
         };
         self.executor.run(&mut access, ops, out).await.map(|()| None).map_err(|error| scope.stop(error))
     }

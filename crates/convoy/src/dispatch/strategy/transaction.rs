@@ -12,10 +12,10 @@ use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::op::{Control, Op, RunAs};
 use crate::postgres::{DbError, Transaction};
-use crate::sql::{document, optimistic};
+use crate::sql::document;
 
 use super::ReadWriteSet;
-use super::insert_batching::Insert;
+use super::commit_batching::Insert;
 
 /// The first error in a transaction. Postgres rejects all statements after it, so the
 /// transaction does not commit, even if the function catches the error, unless the function
@@ -92,7 +92,7 @@ impl Aborted {
             return Ok(0);
         }
         for (table, ids) in missing {
-            let rows = access.run(optimistic::get(&table, &ids)).await?;
+            let rows = access.get_versions(&table, &ids).await?;
             buffer.load(&table, &ids, rows)?;
         }
         buffer.answer(ops, out)?;
