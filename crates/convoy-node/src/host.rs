@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use crate::panic_point::{self, At};
 use crate::promise::{malformed, rejection};
 
-/// `(kind, callId, index, text, request)`.
-pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>)>;
+/// `(kind, callId, index, text, request, prefetchedOps, prefetchedAnswers)`.
+pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>, Option<String>, Option<String>)>;
 
 /// A text; a large one as bytes, which are not in V8's heap: V8 ends the process if its
 /// heap is exhausted.
@@ -237,7 +237,7 @@ impl Calls {
             Message::Begin(call) => match self.begin(call) {
                 Some(invocation) => {
                     current(call);
-                    let HostInvocation { work, input, request, observed, .. } = *invocation;
+                    let HostInvocation { work, input, request, observed, prefetched, .. } = *invocation;
                     let (kind, function) = match work {
                         HostTask::Function(function) if observed => (OBSERVED_CALL, function),
                         HostTask::Function(function) => (CALL, function),
@@ -245,7 +245,8 @@ impl Calls {
                         HostTask::Context => (CONTEXT, 0),
                     };
                     let request = request.map(|request| request.to_string());
-                    (kind, call as i64, function, Text::A(input.to_string()), request).into()
+                    let (ops, answers) = prefetched.map(|prefetched| (prefetched.ops, prefetched.answers)).unzip();
+                    (kind, call as i64, function, Text::A(input.to_string()), request, ops, answers).into()
                 }
                 None => no_op(),
             },
@@ -255,11 +256,11 @@ impl Calls {
                     true => Text::B(results.into_bytes().into()),
                     false => Text::A(results),
                 };
-                (RESULTS, call as i64, batch, results, None).into()
+                (RESULTS, call as i64, batch, results, None, None, None).into()
             }
             Message::Abandon { call, why } => {
                 current(call);
-                (ABANDON, call as i64, 0, Text::A(why), None).into()
+                (ABANDON, call as i64, 0, Text::A(why), None, None, None).into()
             }
             Message::Ping => {
                 current(0);
@@ -271,7 +272,7 @@ impl Calls {
 
 /// A delivery without a task.
 fn no_op() -> Delivery {
-    (PING, 0, 0, Text::A(String::new()), None).into()
+    (PING, 0, 0, Text::A(String::new()), None, None, None).into()
 }
 
 /// One version of the code, in one JavaScript thread.
@@ -329,6 +330,10 @@ impl FunctionHost for JsHost {
         }
         // The thread accepts no deliveries because it is ending.
         self.calls.take_back(&[call]).pop()
+    }
+
+    fn takes_prefetched(&self) -> bool {
+        true
     }
 
     fn results(&self, CallId(call): CallId, batch: u32, results: String) {

@@ -306,6 +306,7 @@ impl FunctionHost for ScriptedHost {
                 seen: running.seen.lock().take(),
                 expires_at: *running.expires_at.lock(),
                 user: running.user.lock().clone(),
+                unused: false,
             };
             let link = running.link.lock().take();
             if let Some(link) = link {

@@ -29,6 +29,8 @@ export interface Response {
   readonly refreshMs: number | null;
   readonly seen: Readonly<Record<string, string | null>> | null;
   readonly expiresAt: number | null;
+  /** Whether prefetched operations were left unused. */
+  readonly unused: boolean;
 }
 
 /** A line that a function has logged, with its fields parsed. */
@@ -158,6 +160,11 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     return this.#start(DELIVERY.call, index, input, request);
   }
 
+  /** Delivers a call with prefetched operations and their answers. */
+  runPrefetched(index: number, input: string, ops: readonly object[], answers: readonly object[]): Promise<Response> {
+    return this.#start(DELIVERY.call, index, input, null, [JSON.stringify(ops), JSON.stringify(answers)]);
+  }
+
   /** Delivers a request to a route; see `routeCalls`. */
   runRoute(index: number, input: object, request: object): Promise<Response> {
     this.routeCalls.set(this.#nextCall, new ScriptedRoute());
@@ -228,8 +235,19 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
       refreshMs = null,
       seen = null,
       expiresAt = null,
+      unused = false,
     } = (metadata === null ? {} : JSON.parse(metadata)) as Partial<Response>;
-    const response = { callId, ok, body: JSON.parse(text) as unknown, held, identity, refreshMs, seen, expiresAt };
+    const response = {
+      callId,
+      ok,
+      body: JSON.parse(text) as unknown,
+      held,
+      identity,
+      refreshMs,
+      seen,
+      expiresAt,
+      unused,
+    };
     this.responses.push(response);
     this.#waiting.get(callId)?.(response);
   }
@@ -272,10 +290,16 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     return this.batches.flatMap(({ ops }) => ops);
   }
 
-  #start(kind: number, index: number, input: string, request: string | null): Promise<Response> {
+  #start(
+    kind: number,
+    index: number,
+    input: string,
+    request: string | null,
+    prefetched: readonly string[] = [],
+  ): Promise<Response> {
     const callId = this.#nextCall++;
     const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
-    this.#deliver?.(kind, callId, index, input, request);
+    this.#deliver?.(kind, callId, index, input, request, ...prefetched);
     return response;
   }
 

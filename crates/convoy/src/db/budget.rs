@@ -3,6 +3,7 @@
 use crate::error::{Code, Failure};
 
 /// The remaining limits of a call.
+#[derive(Clone)]
 pub(crate) struct Budget {
     read_limit: u32,
     reads: usize,

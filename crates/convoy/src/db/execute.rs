@@ -16,7 +16,7 @@ use super::write_buffer::WriteBuffer;
 use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
-use crate::op::{Control, Edit, Op, Raw, Write, WriteSet};
+use crate::op::{Control, Edit, Op, Raw, Scan, Write, WriteSet};
 use crate::postgres::{DbError, Isolation, RawRows, ReadsLookup, Row, RowSecurity, Transaction};
 use crate::schema::Table;
 use crate::sql::{Statement, document, optimistic};
@@ -57,6 +57,15 @@ impl Access<'_> {
         match self {
             Access::ReadingAsWriter(database) => database.get(table, ids, Reader::Mutation).await,
             _ => Ok(self.run(optimistic::get(table, ids)).await?.into_iter().map(Arc::new).collect()),
+        }
+    }
+
+    /// Runs the statement of a scan.
+    pub(super) async fn scan(&mut self, scan: &Scan, statement: Statement) -> Result<Vec<Row>, DbError> {
+        match self {
+            // Others are not held up by it.
+            Access::Reading(database) if scan.is_short() => database.scan(statement).await,
+            _ => self.run(statement).await,
         }
     }
 

@@ -72,7 +72,7 @@ impl Executor {
         self.reads.scan(scan, scan.limit.is_some());
         // One row more than the limit shows that there are too many, without fetching all.
         let max = self.budget.read_limit().saturating_add(1);
-        let rows = access.run(scan::scan(scan, max)).await?;
+        let rows = access.scan(scan, scan::scan(scan, max)).await?;
         if let Err(failure) = self.budget.read(rows.len()) {
             push_failure(out, &failure);
             return Ok(());

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::call_limits::time_limit_name;
+use super::host::Prefetched;
 use super::host::{CallLink, FromHost};
 use super::route_exchange::RouteCall;
 use super::scope::CallScope;
@@ -27,11 +28,19 @@ pub(super) struct Call {
     route: Option<RouteCall>,
     over: bool,
     span: Span,
+    /// It was started with prefetched operations.
+    prefetched: bool,
 }
 
 impl Call {
     /// Starts a function.
     pub(super) fn start(scope: &CallScope) -> Call {
+        Call::start_with(scope, None)
+    }
+
+    /// Starts a function with the operations that were executed for it.
+    pub(super) fn start_with(scope: &CallScope, prefetched: Option<Prefetched>) -> Call {
+        let has_prefetched = prefetched.is_some();
         let CallScope { dispatcher, program, request, deadline, telemetry } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
         request.last_run.set(id.0);
@@ -51,11 +60,12 @@ impl Call {
             request: request.caller.clone(),
             observed: request.observed,
             span: span.remote(),
+            prefetched,
         };
         let host = program.host.clone();
         // Dropping the link of a call that was not started ends the call: its host has exited.
         drop(host.start(invocation, link));
-        Call { id, host, messages, deadline: *deadline, route, over: false, span }
+        Call { id, host, messages, deadline: *deadline, route, over: false, span, prefetched: has_prefetched }
     }
 
     /// The next message of the function; `None` if its host has exited, and then the
@@ -68,6 +78,11 @@ impl Call {
         };
         self.over = matches!(message, None | Some(FromHost::Respond { .. }));
         Ok(message)
+    }
+
+    /// Whether it was started with prefetched operations.
+    pub(super) fn has_prefetched(&self) -> bool {
+        self.prefetched
     }
 
     /// The span of the run.

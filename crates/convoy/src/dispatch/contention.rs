@@ -211,7 +211,7 @@ impl ContentionTracker {
 }
 
 /// The document ids in an input, `"table:uuid"`, with the table's name in code.
-fn document_ids(input: &str) -> impl Iterator<Item = (Arc<str>, Uuid)> {
+pub(super) fn document_ids(input: &str) -> impl Iterator<Item = (Arc<str>, Uuid)> {
     input.split('"').filter_map(|text| {
         let (table, id) = text.rsplit_once(':')?;
         Some((Arc::from(table), crate::id::parse(id)?))

@@ -8,6 +8,7 @@ use super::FunctionKind;
 use super::cached_read;
 use super::call::{Call, broken_protocol, timed_out};
 use super::host::{CallMetadata, FromHost, FunctionResult};
+use super::prefetch::{are_reads, takes_prefetched};
 use super::scope::CallScope;
 use crate::db::{ReadSet, push_failure};
 use crate::error::{Code, Failure};
@@ -29,6 +30,12 @@ pub(super) trait Strategy {
         run_as: Option<&Arc<RunAs>>,
         out: &mut String,
     ) -> Result<Option<Failure>, Stop>;
+
+    /// Forgets what was read before the function has begun, because it has not used it: only what it
+    /// reads itself counts. False if an error of that cannot be undone.
+    fn forget(&mut self) -> bool {
+        true
+    }
 
     /// Adds reads that were answered in another way. Only queries have to know them.
     fn add_reads(&mut self, _reads: &ReadSet) {}
@@ -89,6 +96,8 @@ async fn answer_all<S: Strategy>(
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
     let is_mutation = scope.function().kind == FunctionKind::Mutation && scope.function().transactional;
     let mut used = Vec::new();
+    let first_operations = takes_prefetched(scope).then(|| &scope.function().learned.first_operations);
+    let mut is_first = true;
     loop {
         let message = match S::MAX_IDLE {
             Some(max_idle) => tokio::time::timeout(max_idle, call.next()).await.map_err(|_elapsed| Stop::Idle)?,
@@ -101,12 +110,31 @@ async fn answer_all<S: Strategy>(
                 if !scope.dispatcher.inner.read_cache.are_current(&used) {
                     return Err(Stop::Conflict(DbError::stale_read()));
                 }
+                // A refused call says nothing about the others.
+                if let Some(first) = first_operations.filter(|_| is_first && call.has_prefetched())
+                    && matches!(result, FunctionResult::Returned(_))
+                {
+                    first.used(!metadata.unused);
+                }
                 return Ok((result, metadata));
             }
             None => return Err(Stop::HostGone),
         };
         let mut operations = Batch::parse(&text, &scope.program.schema, scope.program.role())
             .map_err(|error| Stop::Failed(broken_protocol(&error)))?;
+        if std::mem::take(&mut is_first)
+            && let Some(first) = first_operations
+        {
+            match call.has_prefetched() {
+                // It has answered its first batch by them.
+                true if batch > 0 => first.used(true),
+                true => {
+                    strategy.forget();
+                    first.used(false);
+                }
+                false => first.record(&scope.request.input, &text, are_reads(scope.function().kind, &operations.ops)),
+            }
+        }
         let mut answers = String::with_capacity(1_024);
         answers.push('[');
         // Other runs have no commit to stop.

@@ -27,6 +27,11 @@ pub trait FunctionHost: Send + Sync + 'static {
     /// Abandons a call; operations and results of its function are ignored from now on.
     fn abandon(&self, call: CallId, why: &Failure);
 
+    /// Whether it uses [`HostInvocation::prefetched`].
+    fn takes_prefetched(&self) -> bool {
+        false
+    }
+
     /// Checks whether the host is responsive: `answered` is sent once all earlier
     /// deliveries have at least begun. A host that cannot block answers at once.
     fn ping(&self, answered: oneshot::Sender<()>) {
@@ -116,6 +121,17 @@ pub struct HostInvocation {
     pub observed: bool,
     /// The span of the run, if traces are recorded.
     pub span: Option<RemoteSpan>,
+    /// The operations with which it probably begins, with their answers.
+    pub prefetched: Option<Prefetched>,
+}
+
+/// Operations that were executed before their function has begun. If its first batch has the same
+/// text, the host answers it by `answers` in place of sending it; the next batch is number 1.
+pub struct Prefetched {
+    /// The batch, a JSON array.
+    pub ops: String,
+    /// The answers, a JSON array in the same order.
+    pub answers: String,
 }
 
 /// A task of a host.
@@ -165,6 +181,9 @@ pub struct CallMetadata {
     pub identity: Option<String>,
     /// The result of a query expires after this many milliseconds.
     pub refresh_ms: Option<u64>,
+    /// The function has not begun with the prefetched operations.
+    #[serde(default)]
+    pub unused: bool,
     /// The result of an observed query depends on a clock, a random number or the network, so
     /// another run may return another result although nothing was written.
     #[serde(default)]

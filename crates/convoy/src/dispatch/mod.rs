@@ -11,6 +11,7 @@ mod drive;
 mod host;
 mod mutation;
 mod names;
+mod prefetch;
 mod program;
 mod query;
 mod rate_limits;

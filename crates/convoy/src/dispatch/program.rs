@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::call_limits::OwnLimits;
+use super::prefetch::FirstOperations;
 use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::config::Cors;
 use crate::error::{Code, Failure};
@@ -119,6 +120,8 @@ pub(crate) struct RouteOptions {
 /// Traits of a function that one of its runs has shown.
 #[derive(Default)]
 pub(crate) struct LearnedTraits {
+    /// The operations with which it begins.
+    pub(super) first_operations: FirstOperations,
     /// It issued more than one statement, so it starts in a snapshot.
     pub needs_snapshot: Latch,
     /// It sent an operation that needs a transaction, so it starts in one.

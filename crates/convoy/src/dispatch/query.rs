@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::call::{Call, MAX_HOST_RETRIES, host_gone};
 use super::drive::{Stop, drive};
 use super::host::{CallMetadata, Seen};
+use super::prefetch::prefetch;
 use super::scope::CallScope;
 use super::strategy::snapshot::Snapshot;
 use super::{Dispatcher, FunctionCall, Program};
@@ -122,9 +123,11 @@ impl Dispatcher {
         metadata: &mut Option<CallMetadata>,
     ) -> Result<Result<String, Failure>, Stop> {
         let _running = self.enter().map_err(Stop::Failed)?;
-        let mut call = Call::start(scope);
         let mut snapshot = Snapshot::new(scope, executor);
-        let ended = drive(&mut call, scope, &mut snapshot).await;
+        let ended = match prefetch(scope, &mut snapshot).await {
+            Ok(prefetched) => drive(&mut Call::start_with(scope, prefetched), scope, &mut snapshot).await,
+            Err(stop) => Err(stop),
+        };
         snapshot.end().await;
         let (ended, reported) = ended?;
         executor.refresh(reported.refresh_ms);

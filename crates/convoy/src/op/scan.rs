@@ -204,7 +204,16 @@ impl Page {
     }
 }
 
+/// The most documents of a short scan.
+const SHORT: u32 = 100;
+
 impl Scan {
+    /// Whether it certainly reads few rows: the first ones of a part of an index.
+    pub(crate) fn is_short(&self) -> bool {
+        let is_narrow = !self.eq.is_empty() && self.filter.is_none() && self.by.is_none() && self.offset == 0;
+        is_narrow && self.limit.is_some_and(|limit| limit <= SHORT)
+    }
+
     /// The scan of the documents that also match this condition, in the same order. Where the order is that of
     /// creation, and the condition gives the values of all fields of an index, it reads only that part of the index.
     fn within(mut self, condition: Filter) -> Scan {

@@ -14,6 +14,7 @@ use crate::time::Time;
 const JSONB: PgTypeInfo = PgTypeInfo::with_oid(Oid(3802));
 const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
 const TIMESTAMPTZ: PgTypeInfo = PgTypeInfo::with_oid(Oid(1184));
+const TIMESTAMPTZ_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(1185));
 
 /// One row of a result; columns are read by position.
 pub(crate) struct Row(PgRow);
@@ -21,6 +22,11 @@ pub(crate) struct Row(PgRow);
 impl Row {
     pub(super) fn new(row: PgRow) -> Row {
         Row(row)
+    }
+
+    /// The number of columns.
+    pub(crate) fn width(&self) -> usize {
+        self.0.len()
     }
 
     /// The bytes of a column as Postgres sent them; `None` for null.
@@ -132,6 +138,12 @@ impl Type<Postgres> for Time {
     }
 }
 
+impl PgHasArrayType for Time {
+    fn array_type_info() -> PgTypeInfo {
+        TIMESTAMPTZ_ARRAY
+    }
+}
+
 impl Encode<'_, Postgres> for Time {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         buffer.extend_from_slice(&self.to_postgres().to_be_bytes());
@@ -148,8 +160,10 @@ pub(super) fn add(arguments: &mut PgArguments, bind: Bind) -> Result<(), DbError
         Bind::Text(text) => arguments.add(text),
         Bind::Texts(texts) => arguments.add(texts),
         Bind::Bool(value) => arguments.add(value),
+        Bind::Bools(values) => arguments.add(values),
         Bind::Int(value) => arguments.add(value),
         Bind::Time(time) => arguments.add(time),
+        Bind::Times(times) => arguments.add(times),
     };
     added.map_err(|error| DbError::Row(error.to_string()))
 }

@@ -6,6 +6,7 @@ pub(crate) mod document;
 pub(crate) mod drift;
 pub(crate) mod feed;
 pub(crate) mod idempotency;
+mod join;
 mod key;
 pub(crate) mod layout;
 pub(crate) mod notify;
@@ -21,6 +22,7 @@ pub(crate) mod session;
 pub(crate) mod transaction_status;
 pub(crate) mod transfer;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::schema::{FieldPath, Table};
@@ -32,6 +34,8 @@ use uuid::Uuid;
 pub(crate) struct Statement {
     text: String,
     binds: Vec<Bind>,
+    /// Where the placeholders are that `bind` has written, in their order.
+    places: Vec<Range<usize>>,
     /// The text before the next condition.
     joiner: &'static str,
     /// Whether it is about an unmanaged table without `created_at`.
@@ -59,10 +63,14 @@ pub(crate) enum Bind {
     Texts(Vec<String>),
     /// `bool`
     Bool(bool),
+    /// `bool[]`
+    Bools(Vec<bool>),
     /// `int8`
     Int(i64),
     /// `timestamptz`
     Time(Time),
+    /// `timestamptz[]`
+    Times(Vec<Time>),
 }
 
 /// Deletes some rows of a table of `_convoy` for which `expired` holds; returns a row if there
@@ -212,9 +220,12 @@ impl Statement {
 
     fn bind(&mut self, value: Bind) -> &mut Statement {
         self.binds.push(value);
+        let start = self.text.len();
         self.text.push('$');
         let parameter = self.binds.len();
-        self.number(parameter as u64)
+        self.number(parameter as u64);
+        self.places.push(start..self.text.len());
+        self
     }
 
     /// An object of the indexed values of a row, for change records.

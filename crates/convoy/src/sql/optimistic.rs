@@ -37,10 +37,12 @@ impl<'a> Joined<'a> {
         let mut reads: Vec<&Read> = write_sets.clone().flat_map(|set| &set.reads).collect();
         let mut writes: Vec<&Write> = write_sets.clone().flat_map(|set| &set.writes).collect();
         let inserts = write_sets.clone().flat_map(|set| &set.inserts).collect();
-        // All transactions lock in the order of ids, so that they cannot deadlock.
+        // All transactions lock in the order of tables and ids, so that they cannot deadlock.
         reads.sort_by_key(|(_, id, _)| *id);
         writes.sort_by_key(|write| write.id);
-        Joined { tables: tables_of(write_sets.flat_map(WriteSet::tables)), reads, writes, inserts }
+        let mut tables = tables_of(write_sets.flat_map(WriteSet::tables));
+        tables.sort_by(|one, other| one.key.cmp(&other.key));
+        Joined { tables, reads, writes, inserts }
     }
 
     /// The tables that are read or written.
@@ -78,8 +80,9 @@ pub(crate) fn apply(joined: &Joined<'_>, node: Uuid, responses: &[(&Entry, &str)
         sql.table = Some(only.key.clone());
     }
     let tables: Vec<&str> = joined.tables.iter().map(|table| table.physical.as_str()).collect();
-    // Inserts wait for no row.
-    let lock_wait_ms = (wait == LockWait::Short && !only_inserts).then_some(LOCK_WAIT_MS);
+    // Inserts wait for no row; stored responses, for another one with the same key.
+    let may_wait = !only_inserts || !responses.is_empty();
+    let lock_wait_ms = (wait == LockWait::Short && may_wait).then_some(LOCK_WAIT_MS);
     sql.begin_marked(&tables, lock_wait_ms);
     let mut written: Vec<(usize, &'static str)> = Vec::new();
     for (at, table) in joined.tables.iter().enumerate() {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::idempotency::Entry;
 use super::optimistic::{Joined, LockWait};
 use super::session::Script;
-use super::{document, optimistic, raw, scan};
+use super::{Statement, document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
 use crate::op::{Cursor, Edit, Filter, Order, Page, Position, Raw, Scan, Write, WriteSet};
 use crate::schema::{FieldPath, IndexField, KeyKind, Schema, Table, TableTraits};
@@ -229,4 +229,31 @@ fn optimistic_commits() {
     // How many there are is not in the text: each text is a prepared statement.
     let more = apply(&[&one, &other, &of(Uuid::from_u128(3))], node, &[], LockWait::Short);
     assert_eq!(joined.text(), more.text());
+}
+
+#[test]
+fn scans_that_differ_by_their_values_are_joined() {
+    let table = table();
+    let statement = |index: &str, eq: &[KeyValue], limit| {
+        let scan = Scan { eq: eq.to_vec(), limit: Some(limit), ..full_scan(&table, index) };
+        scan::scan(&scan, 1_000)
+    };
+    let text = |text: &str| KeyValue::Text(text.to_owned());
+    let [one, other] = [("a", "5"), ("$1", "-1e3")]
+        .map(|(channel, n)| statement("by_c", &[text(channel), KeyValue::Number(n.to_owned())], 20));
+    let joined = Statement::joined(&[&one, &other]).expect("they can be joined");
+    insta::assert_snapshot!("joined_scans", joined.text());
+    assert_eq!(joined.into_parts().1.len(), 2);
+    let [yes, no] =
+        [true, false].map(|on| statement("by_any", &[KeyValue::Json("7".to_owned()), KeyValue::Boolean(on)], 20));
+    insta::assert_snapshot!("joined_mixed_scans", Statement::joined(&[&yes, &no]).expect("they can be joined").text());
+    // Another text, no values, and a value with a placeholder of its own.
+    assert!(Statement::joined(&[&one, &statement("by_c", &[text("a")], 20)]).is_none());
+    assert!(
+        Statement::joined(&[&one, &statement("by_c", &[text("a"), KeyValue::Number("5".to_owned())], 21)]).is_none()
+    );
+    let whole = statement("by_c", &[], 20);
+    assert!(Statement::joined(&[&whole, &whole]).is_none());
+    let long = statement("by_c", &[text(&"x".repeat(600))], 20);
+    assert!(Statement::joined(&[&long, &long]).is_none());
 }

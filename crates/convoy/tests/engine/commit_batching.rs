@@ -233,6 +233,54 @@ async fn an_insert_in_doubt_does_not_delay_the_next() {
     app.engine.close().await;
 }
 
+/// The response of a key may have been stored by an earlier call, because of which the statement
+/// fails: it proves nothing of the other calls in the statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_key_does_not_prove_the_commits_beside_it() {
+    let db = TestDb::new().await;
+    let (proxy, url) = through_proxy(&db).await;
+    let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
+    let keyed = |n: i64| {
+        let client = app.client().with_header("idempotency-key", "k");
+        tokio::spawn(async move { client.mutate("messages.send", message(n)).await })
+    };
+    keyed(0).await.expect("an answer").data();
+    // Prepares the statement of several commits, because preparing would wait for the lock.
+    let warm = (1..3).map(|n| move |app: &App| send(app, message(n))).collect();
+    for call in queued(&db, &app, warm, "").await {
+        call.await.expect("an answer").data();
+    }
+    let lock = "begin; lock table messages in share row exclusive mode";
+    let (mut first, mut second) = (db.psql().await, db.psql().await);
+    first.run(lock).await;
+    let before = send(&app, message(3));
+    db.psql().await.until_a_session_waits_for_a_lock().await;
+    let second = tokio::spawn(async move {
+        second.run(lock).await;
+        second
+    });
+    let (repeated, beside) = (keyed(0), send(&app, message(4)));
+    within(async {
+        while app.engine.stats().waiting_commits < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // The first statement goes on, and the one of both calls waits for the second lock.
+    first.run("commit").await;
+    within(before).await.expect("an answer").data();
+    let mut second = within(second).await.expect("a lock");
+    db.psql().await.until_a_session_waits_for_a_lock().await;
+    proxy.cut();
+    proxy.restore();
+    second.run("commit").await;
+    within(repeated).await.expect("an answer");
+    let beside = within(beside).await.expect("an answer");
+    let stored = db.psql().await.column("select data ->> 'n' from messages where data ->> 'n' = '4'").await;
+    assert_eq!(beside.status == 200, stored == ["4"], "{} with {stored:?}", beside.body);
+    app.engine.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_writers_lose_nothing() {
     let db = TestDb::new().await;

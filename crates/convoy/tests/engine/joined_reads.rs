@@ -76,6 +76,50 @@ async fn reads_that_wait_share_a_statement_and_each_gets_its_document() {
     app.engine.close().await;
 }
 
+fn list(app: &App, channel: &str) -> JoinHandle<Reply> {
+    let (client, channel) = (app.client(), channel.to_owned());
+    tokio::spawn(async move { client.query("messages.list", json!({ "channel": channel })).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scans_that_wait_share_a_statement_and_each_gets_its_list_in_order() {
+    let db = TestDb::new().await;
+    let (app, _ids, wire) = app_with_documents(&db, 2).await;
+    // As many as one statement may have beside those in progress, and one that is empty.
+    let channels = ["b", "", "a\"b", "é", "$1", "c d", "1", "null", "x'y", "z\\", "empty", "a"];
+    let mut sent = 0;
+    for n in [3, 1, 2] {
+        for channel in &channels[..10] {
+            sent += 1;
+            let message = json!({ "channel": channel, "n": n, "body": format!("{channel} {n} {sent}") });
+            app.client().mutate("messages.send", message).await.data();
+        }
+    }
+    for channel in channels {
+        list(&app, channel).await.expect("an answer").data();
+    }
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in access exclusive mode").await;
+    wire.take_statements();
+    let mut calls: Vec<_> = channels[..IN_FLIGHT].iter().map(|channel| list(&app, channel)).collect();
+    until_blocked(&db, IN_FLIGHT).await;
+    calls.extend(channels[IN_FLIGHT..].iter().map(|channel| list(&app, channel)));
+    until_waiting(&app, channels.len() - IN_FLIGHT).await;
+    locker.run("commit").await;
+    for (channel, call) in channels.iter().zip(calls) {
+        let found = within(call).await.expect("an answer").data();
+        let found: Vec<&Value> = found.as_array().expect("a list").iter().map(|message| &message["n"]).collect();
+        match *channel {
+            "empty" => assert!(found.is_empty()),
+            "a" => assert_eq!(found, [1, 0]),
+            _ => assert_eq!(found, [3, 2, 1], "{channel}"),
+        }
+    }
+    let reads = wire.take_statements().iter().filter(|sql| sql.starts_with("execute")).count();
+    assert_eq!(reads, IN_FLIGHT + 1);
+    app.engine.close().await;
+}
+
 /// A read that is to lead the others may be cancelled at any moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_end_early_keep_no_other_waiting() {

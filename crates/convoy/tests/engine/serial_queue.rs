@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use convoy_testkit::{App, Cut, Reply, TestDb, Wire, within};
+use convoy_testkit::{App, Conditions, Cut, Flow, Proxy, Reply, TestDb, Wire, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -479,4 +479,24 @@ async fn a_group_with_a_lost_commit_answer_is_resolved_by_its_outcome() {
     books_balance(&direct, 2).await;
     app.engine.close().await;
     direct.engine.close().await;
+}
+
+/// What a group reads in advance may take longer than a group takes calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_a_queue_end_where_each_statement_takes_long() {
+    let db = TestDb::new().await;
+    let (proxy, url) = Proxy::before(&db.url()).await;
+    let options = json!({ "databaseUrl": url, "poolSize": 8, "failpoints": ["alwaysSerialQueue"] });
+    let app = db.app_with(options, accounts(), functions()).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        ids.push(app.client().mutate("bank.open", json!({ "balance": 1_000 })).await.data());
+    }
+    proxy.set(&[Flow::ANSWERS], Conditions { delay: Duration::from_millis(30), ..Conditions::default() });
+    let calls: Vec<_> = (0..6).map(|_| send(&app, "bank.transfer", transfer(&ids[0], &ids[1]))).collect();
+    for call in calls {
+        within(call).await.expect("an answer").data();
+    }
+    books_balance(&app, 2).await;
+    app.engine.close().await;
 }

@@ -48,10 +48,18 @@ function failure<T>(error: T): T {
   return error;
 }
 
+/** A first batch as the engine expects it, as JSON, with its answers. */
+export interface Prefetched {
+  readonly ops: string;
+  readonly answers: string;
+}
+
 /** The batches of one call. */
 export class Batches {
   readonly #engine: NativeCalls;
   readonly #callId: number;
+  /** `null` once a batch was issued. */
+  #prefetched: Prefetched | null;
   /** Set when the call has ended; no batch is sent afterwards. */
   #endReason: ConvoyError | null = null;
   /** Operations held until the next batch; they precede `#issued`. */
@@ -63,9 +71,15 @@ export class Batches {
   #next = 0;
   #lossy: LossyValues | null = null;
 
-  constructor(engine: NativeCalls, callId: number) {
+  constructor(engine: NativeCalls, callId: number, prefetched: Prefetched | null = null) {
     this.#engine = engine;
     this.#callId = callId;
+    this.#prefetched = prefetched;
+  }
+
+  /** Whether there are prefetched operations, and no batch was issued so far. */
+  get leftPrefetched(): boolean {
+    return this.#prefetched !== null;
   }
 
   /** Why no batch is sent any more; `null` while the call runs. */
@@ -175,8 +189,12 @@ export class Batches {
     const waiters = issued.map(({ waiter }) => waiter);
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
+    const prefetched = this.#prefetched;
+    this.#prefetched = null;
     try {
-      this.#engine.operate(this.#callId, batch, this.#json(issued.map(({ operation }) => operation)));
+      const json = this.#json(issued.map(({ operation }) => operation));
+      if (json === prefetched?.ops) this.resolveBatch(batch, prefetched.answers);
+      else this.#engine.operate(this.#callId, batch, json);
     } catch (error) {
       this.#sent.delete(batch);
       const reason = failure(toConvoyError(error));

@@ -8,7 +8,7 @@
  */
 
 import { ConvoyError } from '../values/errors.js';
-import { Batches } from './batches.js';
+import { Batches, type Prefetched } from './batches.js';
 import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyAnswer, LossyValues } from './lossy-values.js';
@@ -28,6 +28,8 @@ export interface CallOptions {
   readonly transactional?: boolean;
   /** Whether the engine asks if the result depends on anything that changes without a write. */
   readonly observed?: boolean;
+  /** The operations with which the call probably begins, with their answers. */
+  readonly prefetched?: Prefetched | null;
 }
 
 /** The operations of one call. */
@@ -62,7 +64,7 @@ export class Call {
     this.engine = engine;
     this.transactional = options.transactional ?? true;
     this.isObserved = options.observed ?? false;
-    this.#batches = new Batches(engine, id);
+    this.#batches = new Batches(engine, id, options.prefetched ?? null);
   }
 
   /** The span of the run, as a `traceparent`; `null` if traces are not recorded. */
@@ -78,6 +80,11 @@ export class Call {
   /** Values read so far that JavaScript cannot represent exactly; `null` if there are none. */
   get lossy(): LossyValues | null {
     return this.#batches.lossy;
+  }
+
+  /** Whether the call has not begun with the prefetched operations. */
+  get leftPrefetched(): boolean {
+    return this.#batches.leftPrefetched;
   }
 
   /** Records the lossy values of a result that did not come from an operation. */

@@ -2,10 +2,11 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import * as z from 'zod';
 import { hostOf, uuid } from '../../testing/scripted-engine.js';
-import { defineSchema, defineTable } from '../schema/index.js';
+import { type DataModelOf, defineSchema, defineTable } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import type { Id } from '../values/ids.js';
-import type { CreateContext } from './contexts.js';
+
+import type { BaseContext, CreateContext } from './contexts.js';
 import { action, createFunctionHelpers, mutation, query } from './functions.js';
 
 const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
@@ -99,6 +100,57 @@ describe('a call', () => {
     const { call } = hostOf({ schema, functions: { fn } });
     expect(await call('fn', { n: 1 })).toMatchObject({ ok: true, body: 1 });
     expect(await call('fn', { n: -1 })).toMatchObject({ ok: false, body: { code: 'INVALID_ARGS' } });
+  });
+});
+
+describe('prefetched operations', () => {
+  const get = (n: number) => ({ op: 'get', table: 'notes', id: uuid(n) });
+  const note = (n: number) => ({ _id: `notes:${uuid(n)}`, _creationTime: 1, text: `note ${n}` });
+  const { query } = createFunctionHelpers<BaseContext<DataModelOf<typeof schema>>>();
+  const functions = {
+    read: query({ input: { ids: z.array(z.string()) }, handler: (ctx, { ids }) => readAll(ctx, ids) }),
+    twice: query({
+      input: { ids: z.array(z.string()) },
+      handler: async (ctx, { ids }) => [await readAll(ctx, ids), await readAll(ctx, ids)],
+    }),
+  };
+  const readAll = (ctx: BaseContext<DataModelOf<typeof schema>>, ids: readonly string[]) =>
+    Promise.all(ids.map((id) => ctx.db.get(id as Id<'notes'>)));
+  const input = (...ids: number[]) => JSON.stringify({ ids: ids.map((n) => `notes:${uuid(n)}`) });
+  const ok = (...notes: (object | null)[]) => notes.map((note) => ({ ok: note }));
+
+  it('answer the first batch if it is the same', async () => {
+    const { engine, indexOf } = hostOf({ schema, functions });
+    const response = await engine.runPrefetched(indexOf('read'), input(1, 2), [get(1), get(2)], ok(note(1), null));
+    expect(response).toMatchObject({ ok: true, body: [{ text: 'note 1' }, null], unused: false });
+    expect(engine.batches).toEqual([]);
+  });
+
+  it('are ignored if it differs, or if there is none', async () => {
+    const { engine, indexOf } = hostOf({ schema, functions });
+    engine.script = () => ({ ok: note(3) });
+    for (const ops of [[get(1)], [get(3), get(3)], []]) {
+      const response = await engine.runPrefetched(indexOf('read'), input(3), ops, ok(note(1), note(2)));
+      expect(response).toMatchObject({ ok: true, body: [{ text: 'note 3' }], unused: false });
+      expect(engine.batches.splice(0)).toMatchObject([{ batch: 0, ops: [get(3)] }]);
+    }
+    const none = await engine.runPrefetched(indexOf('read'), input(), [get(1)], ok(note(1)));
+    expect(none).toMatchObject({ ok: true, body: [], unused: true });
+  });
+
+  it('answer no later batch', async () => {
+    const { engine, indexOf } = hostOf({ schema, functions });
+    engine.script = () => ({ ok: note(2) });
+    const { body } = await engine.runPrefetched(indexOf('twice'), input(1), [get(1)], ok(note(1)));
+    expect(body).toMatchObject([[{ text: 'note 1' }], [{ text: 'note 2' }]]);
+    expect(engine.batches).toMatchObject([{ batch: 1, ops: [get(1)] }]);
+  });
+
+  it('fail as others do', async () => {
+    const { engine, indexOf } = hostOf({ schema, functions });
+    const failure = [{ error: { code: 'LIMIT_EXCEEDED', message: 'too much', status: 400 } }];
+    const response = await engine.runPrefetched(indexOf('read'), input(1), [get(1)], failure);
+    expect(response).toMatchObject({ ok: false, body: { message: 'too much' } });
   });
 });
 

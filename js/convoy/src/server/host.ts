@@ -9,6 +9,7 @@ import { parseMaybeAsync } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
 import { createAuth, signedInUser } from './auth.js';
+import type { Prefetched } from './batches.js';
 import { Call } from './call.js';
 import { callerFingerprint } from './caller-fingerprint.js';
 import { ContextObserver } from './context-observer.js';
@@ -32,6 +33,7 @@ interface Delivered {
   readonly text: string;
   readonly request: string | null;
   readonly observed?: boolean;
+  readonly prefetched?: Prefetched | null;
 }
 
 /** Runs the calls of one engine, for every program it loads. */
@@ -49,11 +51,13 @@ export class Host {
 
   /** The callback through which the engine delivers the calls of `program`. */
   deliverFor(program: Program): Deliver {
-    return (kind, callId, index, text, request) => {
+    return (kind, callId, index, text, request, ops, answers) => {
+      const prefetched = ops == null || answers == null ? null : { ops, answers };
       if (typeof text !== 'string') this.#resolveBatch(callId, index, text);
-      else if (kind === DELIVERY.call) this.#run(program, program.functions[index], { callId, text, request });
+      else if (kind === DELIVERY.call)
+        this.#run(program, program.functions[index], { callId, text, request, prefetched });
       else if (kind === DELIVERY.observedCall)
-        this.#run(program, program.functions[index], { callId, text, request, observed: true });
+        this.#run(program, program.functions[index], { callId, text, request, prefetched, observed: true });
       else if (kind === DELIVERY.route) this.#run(program, program.routes[index], { callId, text, request });
       else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, { callId, text, request });
       else if (kind === DELIVERY.results) this.#resolveBatch(callId, index, text);
@@ -75,7 +79,11 @@ export class Host {
   }
 
   /** First step: parses the arguments, or makes the request of a route. */
-  #run(program: Program, fn: NamedFunction | undefined, { callId, text, request, observed = false }: Delivered): void {
+  #run(
+    program: Program,
+    fn: NamedFunction | undefined,
+    { callId, text, request, observed = false, prefetched = null }: Delivered,
+  ): void {
     let run: RootRun | undefined;
     try {
       if (fn === undefined) throw new ConvoyError('NOT_FOUND', 'There is no such function.');
@@ -83,6 +91,7 @@ export class Host {
       const call = new Call(callId, kind, this.#engine, {
         transactional: kind !== 'action' && transaction,
         observed,
+        prefetched,
       });
       const caller = request === null ? NO_CALLER : this.#parseCaller(request);
       run = new RootRun(program, fn, call, caller);

@@ -173,6 +173,8 @@ export interface CallMetadata {
   readonly refreshMs?: number;
   /** For an observed query: the result depends on something that changes without a write. */
   readonly impure?: true;
+  /** The function has not begun with the prefetched operations. */
+  readonly unused?: true;
   /**
    * The context members a query has read (for `DELIVERY.context`, all members): by key the canonical text of the value,
    * or `null` if it equals no other. Absent if the reads are unknown.
@@ -213,7 +215,8 @@ export interface FunctionDescription {
 /**
  * Receives deliveries of the engine; see `DELIVERY` for the kinds. `request` is the JSON of a `ConvoyRequest`, which may
  * also contain `keyed` (the response must then have an `identity`), or the `request` passed to `call` in this process.
- * Large results are passed as the bytes of their text.
+ * Large results are passed as the bytes of their text. The prefetched operations are those with which a function probably
+ * begins: if its first batch has the same text, it is answered by the prefetched answers in place of being sent.
  */
 export type Deliver = (
   kind: number,
@@ -221,6 +224,8 @@ export type Deliver = (
   index: number,
   text: string | Buffer,
   request: string | null,
+  prefetchedOps?: string | null,
+  prefetchedAnswers?: string | null,
 ) => void;
 
 /** The kinds of `Deliver`. */

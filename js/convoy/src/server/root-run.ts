@@ -79,13 +79,15 @@ export class RootRun extends Run {
     const expiresAt = isQuery ? this.expiresAt : null;
     const reads = isQuery ? this.#contextReads() : null;
     const impure = call.isObserved && !call.isPure ? true : null;
-    const parts = [held, fingerprint, user, refreshMs, impure, expiresAt, reads];
+    const unused = call.leftPrefetched ? true : null;
+    const parts = [held, fingerprint, user, refreshMs, impure, unused, expiresAt, reads];
     if (parts.every((part) => part === null)) return null;
     const metadata: CallMetadata = {
       ...(fingerprint === null ? {} : { identity: fingerprint }),
       ...(user === null ? {} : { user }),
       ...(refreshMs === null ? {} : { refreshMs }),
       ...(impure === null ? {} : { impure }),
+      ...(unused === null ? {} : { unused }),
       ...(expiresAt === null ? {} : { expiresAt }),
       ...(reads === null ? {} : { seen: Object.fromEntries(reads) }),
     };

@@ -33,7 +33,7 @@ use crate::db::row_keys;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::call::timed_out;
 use crate::dispatch::commit::idempotency::Keyed;
-use crate::dispatch::commit::{Commit, CommitObserver, Unanswered, Unit};
+use crate::dispatch::commit::{Commit, CommitObserver, Unanswered, Unit, outcome_unknown};
 use crate::dispatch::scope::CallScope;
 use crate::failpoints::Failpoint;
 use crate::key::RowKeys;
@@ -169,7 +169,7 @@ async fn send_all(dispatcher: &Dispatcher, queue: &TableSet) {
                 let dispatcher = dispatcher.clone();
                 dispatcher.inner.mutations.clone().spawn(async move {
                     let commit = dispatcher.inner.committer.resolve(unanswered, &unit(&batch)).await;
-                    end(&dispatcher, batch, commit);
+                    end_resolved(&dispatcher, batch, commit);
                 });
             }
             // Without a connection, separate statements would fail, too.
@@ -198,6 +198,21 @@ fn end(dispatcher: &Dispatcher, mut batch: Vec<QueuedCommit>, commit: Commit) {
             }
         }
     }
+}
+
+/// Answers the calls of a batch that was not answered. That a commit was made is known by the
+/// first stored response of the batch, which may be that of an earlier call with the same key:
+/// then the statement has failed because of it, and the others have had no effect.
+fn end_resolved(dispatcher: &Dispatcher, mut batch: Vec<QueuedCommit>, commit: Commit) {
+    if batch.len() > 1
+        && matches!(commit, Commit::Committed)
+        && let Some(keyed) = batch.iter().position(|queued| queued.response.is_some())
+    {
+        answer(batch.swap_remove(keyed).answer, Ok(commit));
+        let unknown = || Commit::InDoubt(outcome_unknown("The database did not answer while committing"));
+        return answer_all(batch, || Ok(unknown()));
+    }
+    end(dispatcher, batch, commit);
 }
 
 /// Sends one commit in a separate statement, and resolves it if it is in doubt.
@@ -237,8 +252,7 @@ async fn send(
         landed.version = version;
         Ok(changes)
     };
-    let limit = Instant::now() + inner.limits.mutation_time();
-    let sent = inner.committer.send(run, || whole(joined.tables()), limit, &unit).await;
+    let sent = inner.committer.send(run, || whole(joined.tables()), unit.deadline, &unit).await;
     landed.documents = joined.writes().iter().map(|write| (write.table.key.clone(), write.id)).collect();
     Ok(sent.map(|commit| (commit, landed)))
 }

@@ -21,6 +21,7 @@ use crate::dispatch::commit::{
 };
 use crate::dispatch::drive::{Stop, Strategy, drive};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
+use crate::dispatch::prefetch::prefetch;
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::op::{Op, RunAs};
@@ -41,11 +42,12 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let budget = scope.budget();
     let mut strategy =
         Optimistic { scope, buffer: WriteBuffer::default(), budget, aborted: Aborted::default(), reads: 0 };
-    let mut call = Call::start(scope);
-    let ended = match drive(&mut call, scope, &mut strategy).await {
-        Ok((ended, metadata)) => strategy.end(ended, metadata).await,
-        Err(stop) => Err(stop),
+    let run = async {
+        let prefetched = prefetch(scope, &mut strategy).await?;
+        let (ended, metadata) = drive(&mut Call::start_with(scope, prefetched), scope, &mut strategy).await?;
+        strategy.end(ended, metadata).await
     };
+    let ended = run.await;
     ended.unwrap_or_else(|stop| Attempt::of_stop(stop, None, || strategy.read_write_set()))
 }
 
@@ -65,6 +67,14 @@ impl Strategy for Optimistic<'_> {
         let answered = aborted.answer_buffered(buffer, budget, access, ops, out).await;
         *reads += answered.map_err(|error| scope.stop(error))?;
         Ok(None)
+    }
+
+    fn forget(&mut self) -> bool {
+        self.buffer.clear();
+        self.budget = self.scope.budget();
+        self.aborted = Aborted::default();
+        self.reads = 0;
+        true
     }
 }
 

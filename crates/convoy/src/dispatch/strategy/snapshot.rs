@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::db::{Access, Executor, ReadSet};
+use crate::db::{Access, Budget, Executor, ReadSet};
 use crate::dispatch::drive::{Stop, Strategy};
 use crate::dispatch::scope::CallScope;
 use crate::error::{Code, Failure};
@@ -18,12 +18,15 @@ pub(in crate::dispatch) struct Snapshot<'a> {
     statements: usize,
     /// The snapshot, if its function needs one.
     transaction: Option<Transaction>,
+    /// The limits before the function has begun.
+    budget: Budget,
 }
 
 impl<'a> Snapshot<'a> {
     /// A run before its first operation.
     pub(crate) fn new(scope: &'a CallScope, executor: &'a mut Executor) -> Snapshot<'a> {
-        Snapshot { scope, executor, statements: 0, transaction: None }
+        let budget = executor.budget.clone();
+        Snapshot { scope, executor, statements: 0, transaction: None, budget }
     }
 
     /// Ends the snapshot.
@@ -69,6 +72,12 @@ impl Strategy for Snapshot<'_> {
             None => Access::Reading(&scope.dispatcher.inner.autocommit),
         };
         self.executor.run(&mut access, ops, out).await.map(|()| None).map_err(|error| scope.stop(error))
+    }
+
+    fn forget(&mut self) -> bool {
+        self.statements = 0;
+        self.executor.budget = self.budget.clone();
+        self.transaction.is_none()
     }
 
     fn add_reads(&mut self, reads: &ReadSet) {

@@ -304,6 +304,10 @@ impl FunctionHost for Workers {
         }
     }
 
+    fn takes_prefetched(&self) -> bool {
+        self.pool.lock().slots.iter().all(|slot| slot.worker.host.takes_prefetched())
+    }
+
     fn ping(&self, answered: oneshot::Sender<()>) {
         // In an empty pool `answered` is dropped.
         let chosen = self.pool.lock().choose();

@@ -169,6 +169,7 @@ fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc
         request: None,
         observed: false,
         span: None,
+        prefetched: None,
     };
     drop(host.start(invocation, link));
     messages

@@ -1,9 +1,11 @@
 //! A group: calls that run one after another in one transaction, and their effects.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::QueuedCall;
 use super::turn::{Member, TurnEnd};
@@ -16,11 +18,12 @@ use crate::dispatch::{Answer, Dispatcher};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
 use crate::postgres::{Begin, DbError, Isolation, Transaction};
+use crate::schema::Table;
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 
 /// The maximum number of calls in a group, and how long it takes calls.
-const MAX_CALLS: usize = 64;
+pub(super) const MAX_CALLS: usize = 64;
 const MAX_TIME: Duration = Duration::from_millis(20);
 
 /// Calls that share a transaction.
@@ -87,13 +90,24 @@ impl Group {
         })
     }
 
+    /// Reads documents that its calls will probably read, in one statement for each table.
+    pub(super) async fn load(&mut self, documents: Vec<(Arc<Table>, Vec<Uuid>)>) -> Result<(), DbError> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        for (table, ids) in documents {
+            let rows = Access::Within(&mut self.transaction).get_versions(&table, &ids).await?;
+            buffer.load(&table, &ids, rows)?;
+        }
+        self.began = Instant::now();
+        Ok(())
+    }
+
     /// Whether a call may join: it had arrived when the group began, its statements have the same
     /// time limit, the group is not full, and neither the call nor the group's first call needs a
     /// group of one.
     pub(super) fn accepts(&self, waiting: &QueuedCall) -> bool {
         let in_time = match self.dispatcher.inner.failpoints.has(Failpoint::LateCallsJoin) {
             true => true,
-            false => waiting.number < self.late && self.began.elapsed() < MAX_TIME,
+            false => waiting.number < self.late && (self.is_empty() || self.began.elapsed() < MAX_TIME),
         };
         let shares = self.finished.first().is_none_or(|first| !waiting.is_single() && !first.waiting.is_single());
         let same_timeout = waiting.scope.limits().statement_timeout == self.transaction.statement_timeout();

@@ -4,17 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::group::{Abort, Finished, Group};
+use super::group::{Abort, Finished, Group, MAX_CALLS};
 use super::turn::{Fatal, Leaves, Member, TurnEnd};
 use super::{MAX_ABORTS, QueuedCall};
 use crate::dispatch::Dispatcher;
+use crate::dispatch::contention::document_ids;
 use crate::dispatch::strategy::{Attempt, ReadWriteSet};
+use crate::schema::Table;
 
 /// How many functions are started before their turn. While one waits for Postgres, the next
 /// ones run up to their first operation.
 const PREFETCH: usize = 4;
+/// The most documents that are read before the calls of a group ask for them.
+const MAX_LOADED: usize = 256;
 
 /// The task of one queue.
 pub(super) struct QueueTask {
@@ -63,13 +68,48 @@ impl QueueTask {
         }
     }
 
+    /// The documents that the inputs of the calls of this group name. The calls probably read
+    /// them, and each would wait for a statement of its own.
+    fn named_documents(&self, group: &Group) -> Vec<(Arc<Table>, Vec<Uuid>)> {
+        let mut named: Vec<(Arc<Table>, Vec<Uuid>)> = Vec::new();
+        if self.prefetched.front().is_none_or(|first| first.waiting.is_single()) {
+            return named;
+        }
+        let queues = self.dispatcher.inner.serial.queues.lock();
+        let waiting = queues.get(&self.name).into_iter().flat_map(|queue| &queue.waiting);
+        let calls = self.prefetched.iter().map(|member| &member.waiting).chain(waiting);
+        let documents = calls
+            .take_while(|call| group.accepts(call) && !call.is_single())
+            .take(MAX_CALLS)
+            .flat_map(|call| document_ids(&call.scope.request.input).map(|document| (&call.scope.program, document)));
+        for (program, (table, id)) in documents.take(MAX_LOADED) {
+            let Some(table) = program.schema.table(&table) else { continue };
+            match named.iter_mut().find(|(of, _)| of.physical == table.physical) {
+                Some((_, ids)) if ids.contains(&id) => {}
+                Some((_, ids)) => ids.push(id),
+                None => named.push((table.clone(), vec![id])),
+            }
+        }
+        named
+    }
+
     async fn run_group(&mut self) {
         let statement_timeout =
             self.prefetched.front().and_then(|first| first.waiting.scope.limits().statement_timeout);
-        let mut group = match Group::begin(self.dispatcher.clone(), self.lock, statement_timeout).await {
+        let begin = || Group::begin(self.dispatcher.clone(), self.lock, statement_timeout);
+        let begun = async {
+            let mut group = begin().await?;
+            let named = self.named_documents(&group);
+            let Err(error) = group.load(named).await else { return Ok(group) };
+            // The calls may not read them.
+            tracing::debug!(cause = %error, queue = &*self.name, "a group runs without documents read in advance");
+            group.abort().await;
+            begin().await
+        };
+        let mut group = match begun.await {
             Ok(group) => group,
             Err(error) => {
-                tracing::debug!(cause = %error, queue = &*self.name, "a serial queue has no connection; its calls run outside of it");
+                tracing::debug!(cause = %error, queue = &*self.name, "a group of a serial queue did not begin; its calls run outside of it");
                 while let Some(member) = self.prefetched.pop_front() {
                     self.end(member.waiting, Attempt::NeedsOther);
                 }
