@@ -16,11 +16,11 @@
 //! for the lock of a row, and after one that provably changed nothing, each commit of it is
 //! sent separately.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod queues;
 
-use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ use crate::db::row_keys;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::call::timed_out;
 use crate::dispatch::commit::idempotency::Keyed;
-use crate::dispatch::commit::{Commit, CommitObserver, Unanswered, Unit, outcome_unknown};
+use crate::dispatch::commit::{Commit, Unanswered, Unit, outcome_unknown};
 use crate::dispatch::scope::CallScope;
 use crate::failpoints::Failpoint;
 use crate::key::RowKeys;
@@ -43,10 +43,9 @@ use crate::schema::Table;
 use crate::sql::idempotency::Entry;
 use crate::sql::optimistic::{self, Joined, LockWait};
 use crate::supervise::Part;
-use crate::telemetry::SpanRef;
+pub(in crate::dispatch) use queues::CommitQueues;
+use queues::{Landed, QueuedCommit, TableSet};
 
-/// The maximum number of documents in one statement, unless a single mutation has more.
-const MAX_DOCUMENTS: usize = 256;
 /// From so many documents on, they are the cost of a commit: it is sent at once, beside others.
 const MIN_OWN_DOCUMENTS: usize = 32;
 
@@ -55,21 +54,6 @@ pub(in crate::dispatch) struct Insert {
     pub table: Arc<Table>,
     pub rows: Vec<(Uuid, Box<RawValue>)>,
 }
-
-/// The waiting commits by their tables.
-#[derive(Default)]
-pub(in crate::dispatch) struct CommitQueues {
-    /// Has an entry for tables while a task sends their commits. Never locked across an await.
-    /// Bounded by the limit on concurrent calls.
-    queues: Mutex<HashMap<TableSet, VecDeque<QueuedCommit>>>,
-    next_id: AtomicU64,
-}
-
-/// The keys of the tables of a commit, sorted.
-type TableSet = Arc<[Arc<str>]>;
-
-/// A document by the key of its table and its id.
-type Document = (Arc<str>, Uuid);
 
 /// How a commit ended, or why it was not sent.
 type CommitResult = Result<Commit, NotSent>;
@@ -93,22 +77,6 @@ impl NotSent {
     }
 }
 
-struct QueuedCommit {
-    id: u64,
-    write_set: WriteSet,
-    /// The tables of the write set, sorted by their keys.
-    tables: Vec<Arc<Table>>,
-    /// The function that commits.
-    by: Arc<str>,
-    /// The response to store, of a keyed call.
-    response: Option<(Entry, String)>,
-    observer: Option<Arc<dyn CommitObserver>>,
-    /// The span of the call.
-    span: SpanRef,
-    deadline: Instant,
-    answer: oneshot::Sender<CommitResult>,
-}
-
 /// Commits a mutation in one statement, possibly together with others.
 pub(super) async fn commit(
     scope: &CallScope,
@@ -118,7 +86,7 @@ pub(super) async fn commit(
 ) -> CommitResult {
     let inner = &scope.dispatcher.inner;
     let (answer, answered) = oneshot::channel();
-    let id = inner.commits.next_id.fetch_add(1, Ordering::Relaxed);
+    let id = inner.commits.next_id();
     let mut tables = optimistic::tables_of(write_set.tables());
     tables.sort_by(|one, other| one.key.cmp(&other.key));
     let queued = QueuedCommit {
@@ -224,13 +192,6 @@ async fn send_alone(dispatcher: &Dispatcher, queued: &QueuedCommit) -> CommitRes
     }
 }
 
-/// The documents that a batch has changed, and their new version.
-#[derive(Default)]
-struct Landed {
-    version: String,
-    documents: HashSet<Document>,
-}
-
 /// Sends a batch as one statement outside a transaction block; the session's default isolation
 /// is SERIALIZABLE.
 async fn send(
@@ -310,120 +271,6 @@ fn unit(batch: &[QueuedCommit]) -> Unit<'_> {
         part: Some(Part::CommitBatching),
         observers: batch.iter().filter_map(|queued| queued.observer.clone()).collect(),
         spans: batch.iter().filter_map(|queued| queued.span.recorded()).collect(),
-    }
-}
-
-impl CommitQueues {
-    /// How many commits wait in all queues.
-    pub(in crate::dispatch) fn waiting(&self) -> usize {
-        self.queues.lock().values().map(VecDeque::len).sum()
-    }
-
-    /// Adds a commit. Returns whether its tables were idle.
-    fn push(&self, queue: &TableSet, queued: QueuedCommit) -> bool {
-        let mut queues = self.queues.lock();
-        if let Some(waiting) = queues.get_mut(queue) {
-            waiting.push_back(queued);
-            return false;
-        }
-        queues.insert(queue.clone(), VecDeque::from([queued]));
-        true
-    }
-
-    /// Removes a commit from its queue; `false` if it has already been taken.
-    fn withdraw(&self, queue: &TableSet, id: u64) -> bool {
-        let mut queues = self.queues.lock();
-        let Some(waiting) = queues.get_mut(queue) else { return false };
-        let index = waiting.iter().position(|queued| queued.id == id);
-        index.and_then(|index| waiting.remove(index)).is_some()
-    }
-
-    /// The next batch: the first commit, and those that are independent of it and of each other.
-    /// If no commit waits, the tables become idle.
-    fn next(&self, queue: &TableSet) -> Option<Vec<QueuedCommit>> {
-        let mut queues = self.queues.lock();
-        let waiting = queues.get_mut(queue)?;
-        let Some(first) = waiting.pop_front() else {
-            queues.remove(queue);
-            return None;
-        };
-        let mut documents = Documents::default();
-        documents.admit(&first.write_set);
-        let mut batch = vec![first];
-        let mut later = VecDeque::new();
-        while documents.count < MAX_DOCUMENTS
-            && let Some(queued) = waiting.pop_front()
-        {
-            // A batch has one version of a table, because new code may describe it differently.
-            let same = queued.tables.iter().zip(&batch[0].tables).all(|(one, other)| Arc::ptr_eq(one, other));
-            if same && documents.admit(&queued.write_set) {
-                batch.push(queued);
-            } else {
-                later.push_back(queued);
-            }
-        }
-        later.append(waiting);
-        *waiting = later;
-        Some(batch)
-    }
-
-    /// Answers the waiting commits which have read documents that were changed since.
-    fn reject_stale(&self, queue: &TableSet, landed: &Landed) {
-        if landed.documents.is_empty() || landed.version.is_empty() {
-            return;
-        }
-        let mut queues = self.queues.lock();
-        let Some(waiting) = queues.get_mut(queue) else { return };
-        for queued in std::mem::take(waiting) {
-            if landed.outdates(&queued.write_set) {
-                answer(queued.answer, Ok(Commit::Conflict(DbError::aborted())));
-            } else {
-                waiting.push_back(queued);
-            }
-        }
-    }
-}
-
-/// The documents of a batch.
-#[derive(Default)]
-struct Documents {
-    count: usize,
-    read: HashSet<Document>,
-    written: HashSet<Document>,
-}
-
-impl Documents {
-    /// Adds those of a commit, if it is independent and not too large.
-    fn admit(&mut self, write_set: &WriteSet) -> bool {
-        let read = |(table, id, _): &(Arc<Table>, Uuid, Option<Arc<str>>)| (table.key.clone(), *id);
-        let written = |write: &Write| (write.table.key.clone(), write.id);
-        let inserted = |(table, id, _): &(Arc<Table>, Uuid, Box<RawValue>)| (table.key.clone(), *id);
-        let writes = || write_set.writes.iter().map(written).chain(write_set.inserts.iter().map(inserted));
-        let is_first = self.count == 0;
-        if !is_first && self.count + write_set.len() > MAX_DOCUMENTS
-            || write_set.reads.iter().any(|one| self.written.contains(&read(one)))
-            || writes().any(|document| self.written.contains(&document) || self.read.contains(&document))
-        {
-            return false;
-        }
-        self.count += write_set.len();
-        self.read.extend(write_set.reads.iter().map(read));
-        self.written.extend(writes());
-        true
-    }
-}
-
-impl Landed {
-    /// Whether a commit has read an earlier version of one of the documents.
-    fn outdates(&self, write_set: &WriteSet) -> bool {
-        let is_old = |table: &Table, id: Uuid, version: &str| {
-            version != self.version && self.documents.contains(&(table.key.clone(), id))
-        };
-        let reads = write_set.reads.iter();
-        reads
-            .filter_map(|(table, id, version)| Some((table, *id, version.as_ref()?)))
-            .chain(write_set.writes.iter().map(|write| (&write.table, write.id, &write.version)))
-            .any(|(table, id, version)| is_old(table, id, version))
     }
 }
 
