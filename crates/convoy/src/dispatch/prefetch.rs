@@ -16,8 +16,7 @@ use serde_json::value::RawValue;
 use super::FunctionKind;
 use super::call::timed_out;
 use super::drive::{Stop, Strategy};
-use super::host::HostTask;
-use super::host::Prefetched;
+use super::host::{HostTask, Prefetched};
 use super::scope::CallScope;
 use crate::error::Failure;
 use crate::op::{Batch, Op};
@@ -72,7 +71,6 @@ type Fields<'a> = BTreeMap<&'a str, &'a str>;
 impl FirstOperations {
     /// The operations with which a run with this input probably begins.
     fn predict(&self, input: &str) -> Option<String> {
-        let fields = fields_of(input)?;
         let template = {
             let learned = self.learned.lock();
             if learned.confirmed < CONFIRMED || learned.is_useless() {
@@ -80,18 +78,18 @@ impl FirstOperations {
             }
             learned.template.clone()?
         };
-        template.fill(&fields)
+        template.fill(&fields_of(input)?)
     }
 
     /// Records the first operations of a run without prefetched ones. `only_reads`: whether they
     /// could have been prefetched.
     pub(super) fn record(&self, input: &str, text: &str, only_reads: bool) {
         let only_reads = only_reads && text.len() <= MAX_TEXT;
-        let Some(fields) = fields_of(input) else { return };
-        let mut learned = self.learned.lock();
-        if learned.is_useless() || !only_reads && learned.template.is_none() {
+        if self.learned.lock().learns_nothing(only_reads) {
             return;
         }
+        let Some(fields) = fields_of(input) else { return };
+        let mut learned = self.learned.lock();
         if let Some(template) = learned.template.clone() {
             if only_reads && template.fill(&fields).is_some_and(|filled| filled == text) {
                 learned.confirmed += 1;
@@ -117,6 +115,11 @@ impl Learned {
     fn missed(&mut self) {
         self.misses += 1;
         self.confirmed = 0;
+    }
+
+    /// Whether a run says nothing new, so that its input need not be parsed.
+    fn learns_nothing(&self, only_reads: bool) -> bool {
+        self.is_useless() || !only_reads && self.template.is_none()
     }
 
     fn is_useless(&self) -> bool {

@@ -40,9 +40,7 @@ impl<'a> Joined<'a> {
         // All transactions lock in the order of tables and ids, so that they cannot deadlock.
         reads.sort_by_key(|(_, id, _)| *id);
         writes.sort_by_key(|write| write.id);
-        let mut tables = tables_of(write_sets.flat_map(WriteSet::tables));
-        tables.sort_by(|one, other| one.key.cmp(&other.key));
-        Joined { tables, reads, writes, inserts }
+        Joined { tables: tables_of(write_sets.flat_map(WriteSet::tables)), reads, writes, inserts }
     }
 
     /// The tables that are read or written.
@@ -133,7 +131,7 @@ pub(crate) fn apply(joined: &Joined<'_>, node: Uuid, responses: &[(&Entry, &str)
     sql
 }
 
-/// Tables without repetition, in the order of their first use.
+/// Tables without repetition, in the order of their keys.
 pub(crate) fn tables_of<'a>(tables: impl Iterator<Item = &'a Arc<Table>>) -> Vec<Arc<Table>> {
     let mut distinct: Vec<Arc<Table>> = Vec::new();
     for table in tables {
@@ -141,6 +139,7 @@ pub(crate) fn tables_of<'a>(tables: impl Iterator<Item = &'a Arc<Table>>) -> Vec
             distinct.push(table.clone());
         }
     }
+    distinct.sort_by(|one, other| one.key.cmp(&other.key));
     distinct
 }
 

@@ -1,6 +1,6 @@
 //! Joined reads: each call gets its own documents, and none waits for a call that has ended.
 
-use convoy_testkit::{App, Reply, TestDb, Wire, within};
+use convoy_testkit::{App, Psql, Reply, TestDb, Wire, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -51,18 +51,30 @@ async fn until_blocked(db: &TestDb, sessions: usize) {
     .await;
 }
 
+/// Calls of which as many as may be in progress wait for the lock of the table, which the returned
+/// session has, and the others for them.
+async fn held<T>(
+    db: &TestDb,
+    app: &App,
+    inputs: &[T],
+    call: impl Fn(&T) -> JoinHandle<Reply>,
+) -> (Psql, Vec<JoinHandle<Reply>>) {
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in access exclusive mode").await;
+    let mut calls: Vec<_> = inputs[..IN_FLIGHT].iter().map(&call).collect();
+    until_blocked(db, IN_FLIGHT).await;
+    calls.extend(inputs[IN_FLIGHT..].iter().map(&call));
+    until_waiting(app, inputs.len() - IN_FLIGHT).await;
+    (locker, calls)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_that_wait_share_a_statement_and_each_gets_its_document() {
     let db = TestDb::new().await;
     let (app, ids, wire) = app_with_documents(&db, 12).await;
     app.client().mutate("messages.remove", json!({ "id": ids[11] })).await.data();
-    let mut locker = db.psql().await;
-    locker.run("begin; lock table messages in access exclusive mode").await;
     wire.take_statements();
-    let mut calls: Vec<_> = ids[..IN_FLIGHT].iter().map(|id| get(&app, id)).collect();
-    until_blocked(&db, IN_FLIGHT).await;
-    calls.extend(ids[IN_FLIGHT..].iter().map(|id| get(&app, id)));
-    until_waiting(&app, ids.len() - IN_FLIGHT).await;
+    let (mut locker, calls) = held(&db, &app, &ids, |id| get(&app, id)).await;
     locker.run("commit").await;
     for (n, call) in calls.into_iter().enumerate() {
         let found = within(call).await.expect("an answer").data();
@@ -98,13 +110,8 @@ async fn scans_that_wait_share_a_statement_and_each_gets_its_list_in_order() {
     for channel in channels {
         list(&app, channel).await.expect("an answer").data();
     }
-    let mut locker = db.psql().await;
-    locker.run("begin; lock table messages in access exclusive mode").await;
     wire.take_statements();
-    let mut calls: Vec<_> = channels[..IN_FLIGHT].iter().map(|channel| list(&app, channel)).collect();
-    until_blocked(&db, IN_FLIGHT).await;
-    calls.extend(channels[IN_FLIGHT..].iter().map(|channel| list(&app, channel)));
-    until_waiting(&app, channels.len() - IN_FLIGHT).await;
+    let (mut locker, calls) = held(&db, &app, &channels, |channel| list(&app, channel)).await;
     locker.run("commit").await;
     for (channel, call) in channels.iter().zip(calls) {
         let found = within(call).await.expect("an answer").data();
@@ -159,12 +166,7 @@ async fn calls_that_end_early_keep_no_other_waiting() {
 async fn a_joined_statement_that_fails_is_repeated_by_each() {
     let db = TestDb::new().await;
     let (app, ids, _wire) = app_with_documents(&db, 6).await;
-    let mut locker = db.psql().await;
-    locker.run("begin; lock table messages in access exclusive mode").await;
-    let mut calls: Vec<_> = ids[..IN_FLIGHT].iter().map(|id| get(&app, id)).collect();
-    until_blocked(&db, IN_FLIGHT).await;
-    calls.extend(ids[IN_FLIGHT..].iter().map(|id| get(&app, id)));
-    until_waiting(&app, ids.len() - IN_FLIGHT).await;
+    let (mut locker, calls) = held(&db, &app, &ids, |id| get(&app, id)).await;
     // The statements in progress fail; then the joined one.
     let cancel = "select pg_cancel_backend(pid) from pg_stat_activity \
                   where datname = current_database() and wait_event_type = 'Lock'";

@@ -28,13 +28,8 @@ use scans::Scan;
 /// The most statements of one kind at once.
 const MAX_IN_FLIGHT: usize = 2;
 
-/// The database outside of transactions. Cheap to clone.
-#[derive(Clone)]
+/// The database outside of transactions.
 pub(crate) struct Autocommit {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     postgres: Postgres,
     documents: Arc<Lanes<Documents>>,
     scans: Arc<Lanes<Scan>>,
@@ -62,31 +57,31 @@ const MAX_SIZE: usize = 256;
 impl Autocommit {
     /// Statements on this database.
     pub(crate) fn new(postgres: Postgres) -> Autocommit {
-        Autocommit { inner: Arc::new(Inner { postgres, documents: Arc::default(), scans: Arc::default() }) }
+        Autocommit { postgres, documents: Arc::default(), scans: Arc::default() }
     }
 
     /// How many reads wait for a statement.
     pub(crate) fn waiting(&self) -> usize {
-        self.inner.documents.waiting() + self.inner.scans.waiting()
+        self.documents.waiting() + self.scans.waiting()
     }
 
     pub(super) fn postgres(&self) -> &Postgres {
-        &self.inner.postgres
+        &self.postgres
     }
 
     /// Reads documents by id, as `reader` describes; those that exist.
     pub(super) async fn get(&self, table: &Arc<Table>, ids: &[Uuid], reader: Reader) -> Result<Vec<Arc<Row>>, DbError> {
         let documents = Documents { table: table.clone(), ids: ids.to_vec(), reader };
         // On the heap, because the futures of runs are deep, and these are large.
-        Box::pin(self.inner.documents.read(&self.inner.postgres, documents)).await
+        Box::pin(self.documents.read(&self.postgres, documents)).await
     }
 
     /// Runs the statement of a short scan for a query.
     pub(super) async fn scan(&self, statement: Statement) -> Result<Vec<Row>, DbError> {
         if !statement.is_joinable() {
-            return self.inner.postgres.read(&statement).await;
+            return self.postgres.read(&statement).await;
         }
-        Box::pin(self.inner.scans.read(&self.inner.postgres, Scan(statement))).await
+        Box::pin(self.scans.read(&self.postgres, Scan(statement))).await
     }
 }
 

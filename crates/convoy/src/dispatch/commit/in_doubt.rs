@@ -60,7 +60,7 @@ impl Committer {
         tracing::warn!(%cause, "a commit was not answered");
         self.in_doubt.add();
         self.log.append(changes, &ChangeSource::Resync);
-        Commit::InDoubt(outcome_unknown("The database did not answer while committing"))
+        Commit::unanswered()
     }
 
     /// Whether the answer of a keyed call was committed; `None` if that cannot be found out.

@@ -95,6 +95,11 @@ pub(super) enum Commit {
 }
 
 impl Commit {
+    /// Postgres did not answer, and the outcome could not be found out.
+    pub(super) fn unanswered() -> Commit {
+        Commit::InDoubt(outcome_unknown("The database did not answer while committing"))
+    }
+
     /// After an error which proves that the transaction is rolled back.
     fn refused(error: DbError) -> Commit {
         match error {

@@ -33,7 +33,7 @@ use crate::db::row_keys;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::call::timed_out;
 use crate::dispatch::commit::idempotency::Keyed;
-use crate::dispatch::commit::{Commit, Unanswered, Unit, outcome_unknown};
+use crate::dispatch::commit::{Commit, Unanswered, Unit};
 use crate::dispatch::scope::CallScope;
 use crate::failpoints::Failpoint;
 use crate::key::RowKeys;
@@ -87,8 +87,7 @@ pub(super) async fn commit(
     let inner = &scope.dispatcher.inner;
     let (answer, answered) = oneshot::channel();
     let id = inner.commits.next_id();
-    let mut tables = optimistic::tables_of(write_set.tables());
-    tables.sort_by(|one, other| one.key.cmp(&other.key));
+    let tables = optimistic::tables_of(write_set.tables());
     let queued = QueuedCommit {
         id,
         write_set,
@@ -177,8 +176,7 @@ fn end_resolved(dispatcher: &Dispatcher, mut batch: Vec<QueuedCommit>, commit: C
         && let Some(keyed) = batch.iter().position(|queued| queued.response.is_some())
     {
         answer(batch.swap_remove(keyed).answer, Ok(commit));
-        let unknown = || Commit::InDoubt(outcome_unknown("The database did not answer while committing"));
-        return answer_all(batch, || Ok(unknown()));
+        return answer_all(batch, || Ok(Commit::unanswered()));
     }
     end(dispatcher, batch, commit);
 }
