@@ -6,6 +6,7 @@ mod conditional;
 mod cors;
 mod cross_origin;
 mod dev_page;
+mod event_stream;
 mod exchange;
 mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -57,6 +58,7 @@ use crate::telemetry::Route as Template;
 use body::{RequestBody, WithoutTrailers};
 use cors::Grant;
 pub use dev_page::{DevAnswer, DevPage, DevRequest};
+use event_stream::{EventStream, Handover};
 pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
 pub use listen::Server;
 pub(crate) use metrics_endpoint::MetricsEndpoint;
@@ -98,35 +100,52 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     let (header_timeout, write_timeout) =
         (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.slow_reader_ms));
     let buffer_bytes = limits.header_bytes + REQUEST_LINE_BYTES;
+    let (socket, handover) = Handover::lend(WriteTimeout::new(socket, write_timeout));
+    let (streams, offering) = (tasks.clone(), handover.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (engine, tasks) = (engine.clone(), tasks.clone());
+        let (engine, tasks, handover) = (engine.clone(), tasks.clone(), offering.clone());
         // Boxed, so that its memory is freed when the answer begins: a connection that
         // then streams for hours does not keep it.
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
+            let (method, version) = (head.method.clone(), head.version);
             let upgrading = head.extensions.remove::<OnUpgrade>().map(upgraded);
             let body = WithoutTrailers::wrap(body);
             let files = engine.static_files();
             let connection = Connection { peer: Some(peer.ip()), upgrading, tasks: &tasks, files };
-            Ok::<_, std::convert::Infallible>(answer(&engine, head, body, connection).await)
+            let answer = answer(&engine, head, body, connection).await;
+            match handover.offer((&method, version), answer) {
+                Some(answer) => Ok::<_, std::convert::Infallible>(answer),
+                None => std::future::pending().await,
+            }
         })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(buffer_bytes)
-        .serve_connection(TokioIo::new(WriteTimeout::new(socket, write_timeout)), service)
+        .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    {
+        let mut connection = std::pin::pin!(connection);
+        let mut stopping = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = handover.offered() => break Ok(()),
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(cause = %error, "a connection ended with an error");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(cause = %error, "a connection ended with an error");
+    }
+    // A task of its own is smaller than this one.
+    if let Some((socket, answer)) = handover.take() {
+        streams.spawn(event_stream::send(socket, answer));
     }
 }
 
@@ -173,6 +192,7 @@ async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connec
     }
     record.end(answer.status());
     if !body.is_end_stream() {
+        answer.extensions_mut().remove::<EventStream>();
         respond::mark_last(&mut answer);
         if !expects_continue {
             tasks.spawn(body::discard(body));

@@ -2,6 +2,7 @@
 //! session (`POST /api/live`).
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::time::{Instant, Sleep};
 
+use super::event_stream::EventStream;
 use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
@@ -60,8 +63,7 @@ pub(super) async fn subscribe(
     };
     let gone = || Failure::new(Code::Unavailable, "The server is shutting down; try again shortly.");
     let Some(first) = stream.next().await else { return Ok(unavailable(engine, &name, gone())) };
-    let mut events =
-        Events { stream, heartbeat: heartbeat(engine), encoding: Encoding::Plain { name: name.clone() }, ended: false };
+    let mut events = Events::new(engine, stream, Encoding::Plain { name: name.clone() });
     let preamble = match first.as_slice() {
         [SessionMessage::Answer { answer, .. }, ..] => match answer.failure() {
             Some(failure) if matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden) => {
@@ -82,14 +84,13 @@ pub(super) async fn subscribe(
 
 /// A stream of one error event.
 fn unavailable(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
-    let event = engine.live().error_answer(name, failure).event(name);
+    let event = engine.live().error_answer(name, failure).event();
     event_stream(stream::iter([Ok(Frame::data(preamble(engine, &event)))]))
 }
 
 /// Opens the stream of a session.
 pub(super) fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
-    let encoding = Encoding::Protocol { next: 0 };
-    let events = Events { stream, heartbeat: heartbeat(engine), encoding, ended: false };
+    let events = Events::new(engine, stream, Encoding::Protocol { next: 0 });
     let frames = events.run(engine.clone(), Bytes::new());
     match engine.config().failpoints.has(Failpoint::QueuePerStream) {
         false => event_stream(frames),
@@ -117,14 +118,11 @@ fn preamble(engine: &Engine, event: &[u8]) -> Bytes {
     [start.as_bytes(), event].concat().into()
 }
 
-fn heartbeat(engine: &Engine) -> Duration {
-    Duration::from_millis(engine.config().limits.heartbeat_ms)
-}
-
 fn event_stream(
     body: impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static,
 ) -> HttpAnswer {
     let mut answer = Response::new(StreamBody::new(body).map_err(|never| match never {}).boxed_unsync());
+    answer.extensions_mut().insert(EventStream);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
@@ -136,9 +134,39 @@ fn event_stream(
 /// Encodes the frames of a session as events.
 struct Events {
     stream: Stream,
-    heartbeat: Duration,
+    heartbeat: Heartbeat,
     encoding: Encoding,
     ended: bool,
+}
+
+/// When the next heartbeat of a stream is due. A frame postpones it without touching the timer.
+struct Heartbeat {
+    interval: Duration,
+    sent_at: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Heartbeat {
+    fn new(interval: Duration) -> Heartbeat {
+        Heartbeat { interval, sent_at: Instant::now(), timer: Box::pin(tokio::time::sleep(interval)) }
+    }
+
+    /// Waits until nothing was sent for the interval. Cancel-safe.
+    async fn due(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            let due = self.sent_at + self.interval;
+            if due <= Instant::now() {
+                return self.sent();
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    /// Something was sent.
+    fn sent(&mut self) {
+        self.sent_at = Instant::now();
+    }
 }
 
 /// The encoding of messages as events.
@@ -150,6 +178,11 @@ enum Encoding {
 }
 
 impl Events {
+    fn new(engine: &Engine, stream: Stream, encoding: Encoding) -> Events {
+        let interval = Duration::from_millis(engine.config().limits.heartbeat_ms);
+        Events { stream, heartbeat: Heartbeat::new(interval), encoding, ended: false }
+    }
+
     fn run(
         self,
         engine: Arc<Engine>,
@@ -163,14 +196,16 @@ impl Events {
 
     async fn next(&mut self, engine: &Engine) -> Option<Bytes> {
         while !self.ended {
-            let Ok(messages) = tokio::time::timeout(self.heartbeat, self.stream.next()).await else {
-                return Some(Bytes::from_static(HEARTBEAT));
+            let messages = tokio::select! {
+                biased;
+                messages = self.stream.next() => messages?,
+                () = self.heartbeat.due() => return Some(Bytes::from_static(HEARTBEAT)),
             };
-            let messages = messages?;
             let event = self.encode(engine, &messages);
             if !event.is_empty() {
                 engine.config().failpoints.pass(Point::StreamWrite).await;
                 engine.record_frame(self.stream.id(), &messages, event.len());
+                self.heartbeat.sent();
                 return Some(event);
             }
         }
@@ -188,10 +223,10 @@ impl Events {
                             event.push(b'\n');
                         }
                         // Usually the only message: then all receivers share the same bytes.
-                        SessionMessage::Answer { answer, .. } if messages.len() == 1 => return answer.event(name),
-                        SessionMessage::Answer { answer, .. } => event.extend_from_slice(&answer.event(name)),
+                        SessionMessage::Answer { answer, .. } if messages.len() == 1 => return answer.event(),
+                        SessionMessage::Answer { answer, .. } => event.extend_from_slice(&answer.event()),
                         SessionMessage::Rejected(failure) => {
-                            event.extend_from_slice(&engine.live().error_answer(name, failure.clone()).event(name));
+                            event.extend_from_slice(&engine.live().error_answer(name, failure.clone()).event());
                             self.ended = true;
                         }
                         SessionMessage::End { .. } => self.ended = true,

@@ -1,11 +1,10 @@
 //! One answer of a live query, encoded once and shared by all its receivers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -35,14 +34,14 @@ pub(crate) fn hash_from_hex(text: &str) -> Option<Hash> {
 #[derive(Debug)]
 pub(crate) struct Answer {
     hash: Hash,
-    /// JSON text on one line.
+    /// The whole answer as a server-sent event.
+    event: Bytes,
+    /// JSON text on one line, a part of the event.
     result: Result<Bytes, Failure>,
     stamp: AnswerStamp,
     delta: Option<Delta>,
     /// What it was made for, for telemetry.
     origin: AnswerOrigin,
-    /// The encoded event, shared by all streams of only this query.
-    event: OnceLock<Bytes>,
 }
 
 /// What an answer was made for.
@@ -93,13 +92,6 @@ impl AnswerStamp {
     }
 }
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Event<'a> {
-    Result { name: &'a str, ts: u64, position: &'a str, data: &'a RawValue },
-    Error { name: &'a str, ts: u64, position: &'a str, error: &'a Failure },
-}
-
 impl Answer {
     /// The answer of a run of `name`. `before` is the answer that it replaces, where a
     /// subscriber may receive the delta.
@@ -124,11 +116,13 @@ impl Answer {
                 xxh3_128(format!("{}\0{}\0{details}", failure.code.as_str(), failure.message).as_bytes())
             }
         };
+        let (event, data) = event_of(name, hash, &result, &stamp);
+        let result = result.map(|_| data);
         let delta = match (&result, before.map(|before| (before.hash, &before.result))) {
             (Ok(new), Some((from, Ok(old)))) if from != hash => delta::between(from, old, new),
             _ => None,
         };
-        Answer { hash, result, stamp, delta, origin: AnswerOrigin::default(), event: OnceLock::new() }
+        Answer { hash, event, result, stamp, delta, origin: AnswerOrigin::default() }
     }
 
     /// The same, of a run that was made for a commit.
@@ -167,20 +161,9 @@ impl Answer {
         &self.stamp.position
     }
 
-    /// The whole answer of the function `name` as one server-sent event, for streams of
-    /// only this query.
-    pub(crate) fn event(&self, name: &str) -> Bytes {
-        let encode = || {
-            let AnswerStamp { ts, position, .. } = &self.stamp;
-            let message = match &self.result {
-                Ok(data) => serde_json::from_slice(data)
-                    .and_then(|data| serde_json::to_string(&Event::Result { name, ts: *ts, position, data })),
-                Err(error) => serde_json::to_string(&Event::Error { name, ts: *ts, position, error }),
-            };
-            // It was checked to be JSON, so it always serializes.
-            format!("id: {}\ndata: {}\n\n", hash_to_hex(self.hash), message.unwrap_or_default()).into()
-        };
-        self.event.get_or_init(encode).clone()
+    /// The whole answer as one server-sent event, for streams of only this query.
+    pub(crate) fn event(&self) -> Bytes {
+        self.event.clone()
     }
 
     /// Appends the whole answer as the members of a session's message, from after the
@@ -220,6 +203,22 @@ impl Answer {
     }
 }
 
+/// The server-sent event of an answer, and the part of it that is the result.
+fn event_of(name: &str, hash: Hash, result: &Result<Bytes, Failure>, stamp: &AnswerStamp) -> (Bytes, Bytes) {
+    let AnswerStamp { ts, position, .. } = stamp;
+    let (kind, member, value) = match result {
+        Ok(data) => ("result", "data", data.clone()),
+        Err(failure) => ("error", "error", Bytes::from(failure.to_json())),
+    };
+    let (id, name) = (hash_to_hex(hash), serde_json::Value::from(name));
+    let start = format!(
+        "id: {id}\ndata: {{\"type\":\"{kind}\",\"name\":{name},\"ts\":{ts},\"position\":\"{position}\",\"{member}\":"
+    );
+    let event = Bytes::from([start.as_bytes(), &value, b"}\n\n"].concat());
+    let data = event.slice(start.len()..start.len() + value.len());
+    (event, data)
+}
+
 /// Removes line breaks: JSON text has them only between its tokens.
 fn on_one_line(data: Bytes) -> Bytes {
     if data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -251,7 +250,7 @@ pub(super) mod tests {
         let expected = format!(
             "id: {hash}\ndata: {{\"type\":\"result\",\"name\":\"a.b\",\"ts\":7,\"position\":\"p.1\",\"data\":[1,2]}}\n\n"
         );
-        assert_eq!(answer.event("a.b"), expected);
+        assert_eq!(answer.event(), expected);
         assert_eq!(hash_from_hex(&hash), Some(answer.hash()));
         assert_eq!(encoded(&answer), format!(r#","hash":"{hash}","ts":7,"position":"p.1","data":[1,2]}}"#));
     }

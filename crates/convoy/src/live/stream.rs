@@ -80,6 +80,14 @@ pub(crate) struct Stream {
     opened: SessionHandle,
     /// When it was admitted; `None` before that.
     admitted: Option<Instant>,
+    /// There is no frame until the session is woken, or until this moment.
+    waits: Option<Wait>,
+}
+
+/// A wait for the next frame, with its end if a wake-up may not come.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    until: Option<Instant>,
 }
 
 impl Live {
@@ -119,7 +127,7 @@ impl Live {
             self.has_room(registry.sessions(), counted.map(|address| registry.sessions_of(address)))?;
             Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address: counted }, now))
         })?;
-        let mut stream = Stream { live: self.clone(), opened, admitted: None };
+        let mut stream = Stream { live: self.clone(), opened, admitted: None, waits: None };
         loop {
             match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
                 Admission::Admitted => {
@@ -284,21 +292,26 @@ impl Stream {
     /// `None` when the session has ended. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Vec<SessionMessage>> {
         loop {
+            if let Some(Wait { until }) = self.waits {
+                let woken = self.opened.wake.notified();
+                match until {
+                    Some(at) => tokio::select! {
+                        () = woken => {}
+                        () = tokio::time::sleep_until(at.into()) => {}
+                    },
+                    None => woken.await,
+                }
+            }
             let frame = self.live.with(|registry| registry.next_frame(self.opened.id, Instant::now()));
-            if !frame.messages.is_empty() {
-                return Some(frame.messages);
+            if frame.messages.is_empty() {
+                if frame.ended {
+                    return None;
+                }
+                self.waits = Some(Wait { until: frame.wake_at });
+                continue;
             }
-            if frame.ended {
-                return None;
-            }
-            let woken = self.opened.wake.notified();
-            match frame.wake_at {
-                Some(at) => tokio::select! {
-                    () = woken => {}
-                    () = tokio::time::sleep_until(at.into()) => {}
-                },
-                None => woken.await,
-            }
+            self.waits = frame.complete.then_some(Wait { until: frame.wake_at });
+            return Some(frame.messages);
         }
     }
 

@@ -8,6 +8,7 @@ mod commit_batching;
 mod conformance;
 mod cross_origin;
 mod database_faults;
+mod event_streams;
 mod exchange;
 mod faults;
 mod get_queries;

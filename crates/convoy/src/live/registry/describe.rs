@@ -144,7 +144,7 @@ impl Registry {
             info.history = function.map(|_| query.history.iter().map(|record| RunInfo::of(record, now)).collect());
             info
         };
-        let mut all: Vec<QueryInfo> = self.queries.values().filter(is_of).map(described).collect();
+        let mut all: Vec<QueryInfo> = self.queries.values().map(Box::as_ref).filter(is_of).map(described).collect();
         all.sort_by(|a, b| b.runs.cmp(&a.runs).then_with(|| a.function.cmp(&b.function)));
         all
     }

@@ -20,6 +20,7 @@ impl Registry {
         let mut frame = NextFrame {
             messages: std::mem::take(&mut session.control_messages),
             wake_at: next_timer,
+            complete: false,
             ended: session.ended,
         };
         if !session.is_open() {
@@ -34,13 +35,15 @@ impl Registry {
             frame.wake_at = Some(frame.wake_at.map_or(until, |at| at.min(until)));
         }
         self.append_answers(id, withheld, &mut frame.messages);
+        frame.complete = self.sessions.get(&id).is_some_and(|session| !session.has_pending());
         frame
     }
 
     /// Until when a frame waits for queries that the same commit has changed.
     fn frame_delayed_until(&self, id: SessionId) -> Option<Instant> {
         let session = self.sessions.get(&id)?;
-        let query_of = |subscription: &Subscription| -> Option<&Query> { self.queries.get(&subscription.query?) };
+        let query_of =
+            |subscription: &Subscription| -> Option<&Query> { self.queries.get(&subscription.query?).map(Box::as_ref) };
         let ready = session.dirty.iter().filter_map(|client_query| query_of(session.subscriptions.get(client_query)?));
         // The frame includes the changes before this number.
         let included = ready.map(|query| query.covered_until).max()?;

@@ -95,7 +95,7 @@ impl Registry {
         let Some(id) = self.query_index.find(query_key, identity) else { return CacheLookup::Miss };
         let may_answer =
             |query: &&Query| matches!(query.phase, Phase::Idle) && query.pure && query.reads.refresh.is_none();
-        let Some(query) = self.queries.get(&id).filter(may_answer) else { return CacheLookup::Miss };
+        let Some(query) = self.queries.get(&id).map(Box::as_ref).filter(may_answer) else { return CacheLookup::Miss };
         let answer = query.answer.clone().filter(|answer| answer.data().is_some());
         let (Some(answer), Some(valid_at)) = (answer, query.valid_at(self.caught_up_at)) else {
             return CacheLookup::Miss;
@@ -172,7 +172,7 @@ impl Registry {
             pending_cause: None,
             ..Query::new(RunTarget::Query(query_key), share, run.since, CauseKind::Unknown)
         };
-        self.queries.insert(id, query);
+        self.queries.insert(id, Box::new(query));
         self.retain(id, now);
         true
     }

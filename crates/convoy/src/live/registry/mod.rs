@@ -59,9 +59,10 @@ use session::LiveSession;
 /// All live queries and sessions of a process.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    queries: HashMap<QueryId, Query>,
+    /// Boxed like the sessions, so that the free places of the map are small.
+    queries: HashMap<QueryId, Box<Query>>,
     query_index: QueryIndex,
-    sessions: HashMap<SessionId, LiveSession>,
+    sessions: HashMap<SessionId, Box<LiveSession>>,
     read_index: ReadIndex,
     recent_commits: RecentCommits,
     next_id: QueryId,
@@ -360,7 +361,7 @@ impl Registry {
     /// Queues a query that has been idle since this run and whose answer is outdated, which no
     /// change announces. `false`: it was removed, or it has run since.
     pub(super) fn requeue(&mut self, id: QueryId, run: u64, cause: CauseKind) -> bool {
-        let is_idle = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
+        let is_idle = |query: &&mut Box<Query>| query.runs == run && matches!(query.phase, Phase::Idle);
         let Some(query) = self.queries.get_mut(&id).filter(is_idle) else { return false };
         if query.subscribers.is_empty() && !query.is_auth() {
             // A returning client must not get that result.
@@ -418,7 +419,7 @@ impl Registry {
     fn add(&mut self, query: Query) -> QueryId {
         let id = self.next_id;
         self.next_id += 1;
-        self.queries.insert(id, query);
+        self.queries.insert(id, Box::new(query));
         self.effects.run.push(id);
         id
     }

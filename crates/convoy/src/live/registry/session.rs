@@ -156,6 +156,8 @@ pub(crate) struct NextFrame {
     pub messages: Vec<SessionMessage>,
     /// When to call `next_frame` again without a wake-up.
     pub wake_at: Option<Instant>,
+    /// Nothing else is to be sent before `wake_at` or the next wake-up.
+    pub complete: bool,
     /// These are the last messages.
     pub ended: bool,
 }

@@ -67,7 +67,7 @@ impl Registry {
                 session.auth_query = Some(self.add(auth));
             }
         }
-        self.sessions.insert(opened.id, session);
+        self.sessions.insert(opened.id, Box::new(session));
         requests.into_iter().for_each(|request| self.subscribe(opened.id, request, now));
         opened
     }
