@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sending<S> {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client has closed the connection"));
         }
         // A client that sends more gets no answer to it, and cannot send without end. That it has
-        // gone shows at the next heartbeat.
+        // gone shows when heartbeats cannot be sent.
         self.watches = false;
         data_of(self.body.frame().await)
     }

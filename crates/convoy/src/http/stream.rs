@@ -85,7 +85,10 @@ pub(super) async fn subscribe(
 /// A stream of one error event.
 fn unavailable(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
     let event = engine.live().error_answer(name, failure).event();
-    event_stream(stream::iter([Ok(Frame::data(preamble(engine, &event)))]))
+    let mut answer = event_stream(stream::iter([Ok(Frame::data(preamble(engine, &event)))]));
+    // It ends at once, so its connection can be kept.
+    answer.extensions_mut().remove::<EventStream>();
+    answer
 }
 
 /// Opens the stream of a session.

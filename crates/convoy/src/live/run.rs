@@ -149,11 +149,11 @@ impl Live {
     async fn run_for_all(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> RunEnd {
         let timeout = MIN_ISOLATION_TIMEOUT.max(ticket.last_duration * ISOLATION_TIMEOUT_FACTOR);
         let can_isolate = ticket.can_isolate;
-        let run = self.run_once(id, ticket);
+        // Boxed, because each function that takes the future by value would hold it twice.
+        let mut run = Box::pin(self.run_once(id, ticket));
         if !can_isolate {
             return run.await;
         }
-        let mut run = std::pin::pin!(run);
         match tokio::time::timeout(timeout, &mut run).await {
             Ok(end) => end,
             Err(_elapsed) => {

@@ -5,7 +5,8 @@
 //! run is three (begin, read, finish), and every step takes the lock by itself, so other
 //! steps may come between. At the end each session must have received the present
 //! number, and no session may ever receive a smaller one than before. After each frame a
-//! client has the changes of one of its own mutations exactly if it was told so.
+//! client has the changes of one of its own mutations exactly if it was told so. No frame
+//! is due to a session that waits, unless it was woken.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,8 @@ struct World {
     registry: Mutex<Registry>,
     database: Mutex<HashMap<&'static str, u64>>,
     to_run: Mutex<VecDeque<QueryId>>,
+    /// The sessions that were woken since their last frame.
+    woken: Mutex<Vec<Arc<Notify>>>,
     /// The number that each mutation of a client has written, by its key.
     written: Mutex<HashMap<String, u64>>,
     start: Instant,
@@ -54,6 +57,7 @@ impl World {
             registry: Mutex::new(Registry::new(Retention { time: Duration::from_secs(1), bytes: 1 << 20 }, failpoints)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
+            woken: Mutex::default(),
             written: Mutex::default(),
             start: Instant::now(),
             ticks: Mutex::new(0),
@@ -70,9 +74,11 @@ impl World {
     fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
         let (result, effects) = {
             let mut registry = self.registry.lock().expect("sound");
-            (event(&mut registry), registry.effects())
+            let (result, effects) = (event(&mut registry), registry.effects());
+            self.woken.lock().expect("sound").extend(effects.wake);
+            (result, effects.run)
         };
-        self.to_run.lock().expect("sound").extend(effects.run);
+        self.to_run.lock().expect("sound").extend(effects);
         result
     }
 
@@ -166,6 +172,9 @@ impl World {
 struct Client {
     world: Shared<World>,
     session: SessionId,
+    wake: Arc<Notify>,
+    /// No frame is due until it is woken.
+    waits: bool,
     table: &'static str,
     /// The last number that it received.
     latest: Option<u64>,
@@ -178,13 +187,24 @@ impl Client {
         let (world, now) = (world.clone(), world.now());
         let (caller, requests) = (caller.map(Into::into), vec![Ok(watch(0, table, None))]);
         let opening = NewSession { format: StreamFormat::Protocol, caller, requests, address: None };
-        let session = world.with(|registry| registry.open(opening, now)).id;
-        Client { world, session, table, latest: None, reported: HashSet::new() }
+        let SessionHandle { id: session, wake } = world.with(|registry| registry.open(opening, now));
+        Client { world, session, wake, waits: false, table, latest: None, reported: HashSet::new() }
     }
 
     fn take(&mut self) {
         let now = self.world.now();
-        let frame = self.world.with(|registry| registry.next_frame(self.session, now));
+        let frame = self.world.with(|registry| {
+            let mut woken = self.world.woken.lock().expect("sound");
+            let before = woken.len();
+            woken.retain(|wake| !Arc::ptr_eq(wake, &self.wake));
+            let is_woken = woken.len() < before;
+            drop(woken);
+            let frame = registry.next_frame(self.session, now);
+            assert!(is_woken || !self.waits || frame.messages.is_empty(), "a stream that waits was not woken");
+            frame
+        });
+        let is_timed = frame.wake_at.is_some_and(|at| at < now + Duration::from_secs(30));
+        self.waits = !is_timed && (frame.complete || frame.messages.is_empty());
         for message in frame.messages {
             let answer = match message {
                 SessionMessage::Answer { answer, .. } => answer,

@@ -96,6 +96,10 @@ impl Registry {
     /// enough.
     fn join(&mut self, id: QueryId, (session, client_query): Subscriber, cause: CauseKind, now: Instant) {
         let (Some(query), Some(open)) = (self.queries.get_mut(&id), self.sessions.get_mut(&session)) else { return };
+        if open.has_pending() {
+            // It may have waited for the query that served the subscription before.
+            self.effects.wake.push(open.wake.clone());
+        }
         let Some(subscription) = open.subscriptions.get_mut(&client_query) else { return };
         subscription.query = Some(id);
         query.subscribers.insert((session, client_query));
