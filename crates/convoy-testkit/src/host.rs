@@ -182,9 +182,13 @@ impl Ctx {
     /// Holds an insert until the function ends, as hosts do for tables that never reject one.
     pub fn hold(&self, table: &str, doc: Value) -> String {
         let id = convoy::id::mint().to_string();
-        let op = json!({ "op": "insert", "table": table, "id": id, "doc": doc });
-        self.call.held.lock().push(op);
+        self.hold_op(json!({ "op": "insert", "table": table, "id": id, "doc": doc }));
         id
+    }
+
+    /// Holds an operation until the function ends.
+    pub fn hold_op(&self, op: Value) {
+        self.call.held.lock().push(op);
     }
 
     /// Reports the caller, as a host does after it has made the context of the call.
@@ -297,9 +301,12 @@ impl FunctionHost for ScriptedHost {
             };
             calls.lock().remove(&call);
             let held = std::mem::take(&mut *running.held.lock());
+            let only_inserts = held.iter().all(|op| op["op"] == "insert");
             let held = (!held.is_empty()).then(|| serde_json::value::to_raw_value(&held).expect("values are JSON"));
+            let (held, writes) = if only_inserts { (held, None) } else { (None, held) };
             let metadata = CallMetadata {
                 held,
+                writes,
                 identity: running.identity.lock().take(),
                 refresh_ms: *running.refresh_ms.lock(),
                 impure: running.impure.load(Ordering::Relaxed),

@@ -24,6 +24,7 @@ export interface Response {
   /** The result or the failure, parsed. */
   readonly body: unknown;
   readonly held: Operation[] | null;
+  readonly writes: Operation[] | null;
   /** The rest of the call metadata. */
   readonly identity: string | null;
   readonly refreshMs: number | null;
@@ -231,6 +232,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   respond(callId: number, ok: boolean, text: string, metadata: string | null): void {
     const {
       held = null,
+      writes = null,
       identity = null,
       refreshMs = null,
       seen = null,
@@ -242,6 +244,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
       ok,
       body: JSON.parse(text) as unknown,
       held,
+      writes,
       identity,
       refreshMs,
       seen,

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use super::FunctionKind;
 use super::cached_read;
 use super::call::{Call, broken_protocol, timed_out};
@@ -13,7 +16,7 @@ use super::scope::CallScope;
 use crate::db::{ReadSet, push_failure};
 use crate::error::{Code, Failure};
 use crate::failpoints::Point;
-use crate::op::{Batch, Op, RunAs};
+use crate::op::{Batch, Edit, Op, RunAs};
 use crate::postgres::DbError;
 
 /// How the operations of a run are answered.
@@ -105,7 +108,7 @@ async fn answer_all<S: Strategy>(
         };
         let (batch, text) = match message.map_err(Stop::Failed)? {
             Some(FromHost::Operate { batch, ops }) => (batch, ops),
-            Some(FromHost::Respond { result, metadata }) => {
+            Some(FromHost::Respond { mut result, metadata }) => {
                 // A kept read has changed meanwhile, such as a deleted session.
                 if !scope.dispatcher.inner.read_cache.are_current(&used) {
                     return Err(Stop::Conflict(DbError::stale_read()));
@@ -115,6 +118,12 @@ async fn answer_all<S: Strategy>(
                     && matches!(result, FunctionResult::Returned(_))
                 {
                     first.used(!metadata.unused);
+                }
+                if let Some(writes) =
+                    metadata.writes.as_deref().filter(|_| matches!(result, FunctionResult::Returned(_)))
+                    && let Some(failure) = write_held(scope, strategy, writes.get()).await?
+                {
+                    result = FunctionResult::Refused(failure);
                 }
                 return Ok((result, metadata));
             }
@@ -150,6 +159,55 @@ async fn answer_all<S: Strategy>(
         answers.push(']');
         call.answer(batch, answers);
     }
+}
+
+/// Executes the writes that the host has held until the function returned. Returns the failure
+/// of the first that fails.
+async fn write_held<S: Strategy>(scope: &CallScope, strategy: &mut S, writes: &str) -> Result<Option<Failure>, Stop> {
+    let broken = |error: &dyn std::fmt::Display| Stop::Failed(broken_protocol(error));
+    if scope.function().kind != FunctionKind::Mutation || !scope.function().transactional {
+        return Err(broken(&"only a mutation in a transaction can hold writes"));
+    }
+    if scope.program.role().is_some() {
+        return Err(broken(&"no write is held where policies may refuse it"));
+    }
+    let mut ops = Op::parse_batch(writes, &scope.program.schema).map_err(|error| broken(&error))?;
+    if ops.iter().flatten().any(|op| !matches!(op, Op::Insert { .. } | Op::Edit { edit: Edit::Patch { .. }, .. })) {
+        return Err(broken(&"only inserts and patches can be held"));
+    }
+    let mut answers = String::from("[");
+    match tokio::time::timeout_at(scope.operation_deadline(), strategy.answer(&mut ops, None, &mut answers)).await {
+        Ok(answered) => answered?,
+        Err(_elapsed) => return Err(Stop::Broken(timed_out())),
+    };
+    if answers.ends_with(',') {
+        answers.pop();
+    }
+    answers.push(']');
+    first_failure(&answers).map_err(|error| broken(&error))
+}
+
+/// The first failure among answers, a JSON array.
+fn first_failure(answers: &str) -> serde_json::Result<Option<Failure>> {
+    #[derive(Deserialize)]
+    struct Answered {
+        error: Option<Failed>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Failed {
+        code: String,
+        message: String,
+        details: Option<Box<RawValue>>,
+        error_id: Option<String>,
+    }
+    let answers: Vec<Answered> = serde_json::from_str(answers)?;
+    let failed = answers.into_iter().find_map(|answered| answered.error);
+    Ok(failed.map(|Failed { code, message, details, error_id }| Failure {
+        details,
+        error_id,
+        ..Failure::new(Code::parse(&code).unwrap_or(Code::Internal), message)
+    }))
 }
 
 /// Answers each of `ops` with this failure.

@@ -176,6 +176,8 @@ pub(super) enum FromHost {
 pub struct CallMetadata {
     /// Held inserts, in order: a JSON array of operations.
     pub held: Option<Box<RawValue>>,
+    /// Held writes that are not only inserts, in order: a JSON array of inserts and patches.
+    pub writes: Option<Box<RawValue>>,
     /// The caller's identity from the context; absent if the program has no context, or
     /// if `createContext` failed.
     pub identity: Option<String>,

@@ -82,7 +82,7 @@ pub struct TableReport {
     /// Plain inserts can neither fail nor be changed by the database: there is no unique
     /// index, constraint or trigger of the user. Such inserts may be held until the
     /// mutation ends.
-    pub holds_inserts: bool,
+    pub holds_writes: bool,
     /// It may hold documents.
     pub non_empty: bool,
 }
@@ -326,9 +326,9 @@ fn report_table(table: &Table, found: &TableState, mode: SyncMode, report: &mut 
         ));
     }
     let traits = found.traits();
-    let holds_inserts = table.managed && traits.never_rejects;
+    let holds_writes = table.managed && traits.never_rejects;
     table.learn(traits);
-    report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.has_pages });
+    report.tables.insert(table.name.clone(), TableReport { holds_writes, non_empty: found.has_pages });
 }
 
 fn changes_indexes(table: &Table, found: &TableState) -> bool {

@@ -13,6 +13,7 @@ mod exchange;
 mod faults;
 mod get_queries;
 mod health;
+mod held_writes;
 mod http;
 mod idempotency;
 mod indexes;

@@ -38,10 +38,10 @@ async fn inserts_are_held_only_if_the_database_cannot_reject_or_change_them() {
         let db = TestDb::new().await;
         let app = db.app(json!([table("notes", &[])]), Functions::new()).await;
         let before = app.load(Functions::new(), false).await;
-        assert!(before.tables["notes"].holds_inserts, "the table has no side effects yet");
+        assert!(before.tables["notes"].holds_writes, "the table has no side effects yet");
         db.psql().await.run(side_effect).await;
         let after = app.load(Functions::new(), false).await;
-        assert!(!after.tables["notes"].holds_inserts, "{side_effect}");
+        assert!(!after.tables["notes"].holds_writes, "{side_effect}");
         app.engine.close().await;
     }
 }
@@ -53,7 +53,7 @@ async fn inserts_are_held_despite_harmless_changes() {
     for harmless in HARMLESS {
         db.psql().await.run(harmless).await;
         let report = app.load(Functions::new(), false).await;
-        assert!(report.tables["notes"].holds_inserts, "{harmless}");
+        assert!(report.tables["notes"].holds_writes, "{harmless}");
     }
     app.engine.close().await;
 }

@@ -14,7 +14,7 @@ import type { Operation } from './operations.js';
 import { parseJson } from './parse-json.js';
 import type { Scope } from './scope.js';
 
-/** Held inserts may be sent together with the result, so their size is limited. */
+/** Held writes may be sent together with the result, so their size is limited. */
 const MAX_HELD_BYTES = 8 << 20;
 
 interface Answer extends LossyAnswer {
@@ -46,6 +46,12 @@ export function isOperationFailure(error: unknown): boolean {
 function failure<T>(error: T): T {
   if (typeof error === 'object' && error !== null) failures.add(error);
   return error;
+}
+
+/** Writes that were never sent: a member of `CallMetadata`, with its JSON. */
+export interface Held {
+  readonly member: 'held' | 'writes';
+  readonly json: string;
 }
 
 /** A first batch as the engine expects it, as JSON, with its answers. */
@@ -138,12 +144,13 @@ export class Batches {
     return index >= 0;
   }
 
-  /** Takes the inserts that were never sent, as JSON; `null` if there are none. */
-  takeHeld(): string | null {
+  /** Takes the writes that were never sent; `null` if there are none. */
+  takeHeld(): Held | null {
     // The savepoints are left out: the handler has returned, so none of them is rolled back to.
-    const inserts = this.#held.map(({ operation }) => operation).filter(({ op }) => op === 'insert');
+    const writes = this.#held.map(({ operation }) => operation).filter(({ op }) => op !== 'savepoint');
     this.#held = [];
-    return inserts.length === 0 ? null : this.#json(inserts);
+    if (writes.length === 0) return null;
+    return { member: writes.every(({ op }) => op === 'insert') ? 'held' : 'writes', json: this.#json(writes) };
   }
 
   /** Resolves the operations of a batch with `text`, a JSON array in their order. */
@@ -170,7 +177,7 @@ export class Batches {
     });
   }
 
-  /** Rejects all pending operations with `reason` and sends no further batch. Held inserts can still be taken. */
+  /** Rejects all pending operations with `reason` and sends no further batch. Held writes can still be taken. */
   end(reason: ConvoyError): void {
     this.#endReason = failure(reason);
     const open = [...(this.#sent?.values() ?? [])].flat().concat(this.#issued.map(({ waiter }) => waiter));

@@ -236,7 +236,7 @@ describe('insert', () => {
     const under = hostOf({ schema, functions: { fn: mutation({ handler }) } }, (op) => ({
       ok: op.op === 'get' ? { id: op.id } : null,
     }));
-    under.program.holdsInserts = new Set(['channels']);
+    under.program.holdsWrites = new Set(['channels']);
     const { body, held } = await under.call('fn');
     expect(body).toBe(`channels:${uuid(1)}`);
     expect(under.engine.batches.map(({ ops }) => ops.map((op) => op.op))).toEqual([['insert', 'insert', 'get']]);
@@ -249,7 +249,7 @@ describe('insert', () => {
       throw new Error('no');
     };
     const under = hostOf({ schema, functions: { fn: mutation({ handler }) } });
-    under.program.holdsInserts = new Set(['channels']);
+    under.program.holdsWrites = new Set(['channels']);
     expect(await under.call('fn')).toMatchObject({ ok: false, held: null });
     expect(under.engine.batches).toEqual([]);
   });
@@ -314,6 +314,71 @@ describe('patch', () => {
     );
     expect(await run).toMatchObject({ ok: true });
     expect(run.under.engine.ops.map((op) => op.op)).toEqual(['get', 'patch', 'patch', 'delete']);
+  });
+
+  describe('of a table whose writes may be held', () => {
+    /** Runs `handler` where writes of messages are held. */
+    const holding = async (handler: (ctx: Ctx) => unknown, script: Script = stored) => {
+      const under = hostOf({ schema, functions: { fn: mutation({ handler }) } }, script);
+      under.program.holdsWrites = new Set(['messages']);
+      const response = await under.call('fn');
+      const responded = under.engine.responses[0];
+      return { ...response, sent: under.engine.ops.map((op) => op.op), writes: responded?.writes ?? null };
+    };
+
+    it('is held after the read, with the patched document as its result', async () => {
+      const { body, sent, writes } = await holding(({ db }) => db.patch(MESSAGE, { likes: 3, body: ' new ' }));
+      expect(JSON.stringify(body)).toBe(JSON.stringify({ ...STORED, likes: 3, body: 'new' }));
+      expect(sent).toEqual(['get']);
+      const patch = { op: 'patch', table: 'messages', id: uuid(0xa), set: { likes: 3, body: 'new' }, unset: [] };
+      expect(writes).toEqual([patch]);
+    });
+
+    it('is what the next patch is checked and merged with', async () => {
+      const { body, sent, writes } = await holding(async ({ db }) => {
+        await db.patch(MESSAGE, { likes: 9 });
+        return db.patch(MESSAGE, { stars: 8 });
+      });
+      expect(body).toMatchObject({ likes: 9, stars: 8 });
+      expect(sent).toEqual(['get']);
+      expect(writes).toHaveLength(2);
+    });
+
+    it('precedes later operations, and inserts that are held with it', async () => {
+      const { sent, writes } = await holding(async ({ db }) => {
+        await db.patch(MESSAGE, { likes: 3 });
+        await db.get(CHANNEL);
+        await db.insert('messages', { channelId: CHANNEL, body: 'x' });
+        await db.patch(MESSAGE, { likes: 4 });
+      });
+      expect(sent).toEqual(['get', 'patch', 'get']);
+      expect(writes?.map(({ op }) => op)).toEqual(['insert', 'patch']);
+    });
+
+    it('is discarded when the mutation fails', async () => {
+      const { ok, sent, writes } = await holding(async ({ db }) => {
+        await db.patch(MESSAGE, { likes: 3 });
+        throw new Error('no');
+      });
+      expect([ok, sent, writes]).toEqual([false, ['get'], null]);
+    });
+
+    it.each<[string, Partial<typeof STORED> | object, object]>([
+      ['an object', STORED, { meta: { b: 1, a: 2 } }],
+      ['a key that the document does not have', STORED, { meta: 1 }],
+      ['-0', STORED, { likes: -0, stars: undefined }],
+      ['the removal of a key', STORED, { stars: undefined }],
+      ['a document with nested values', { ...STORED, meta: [1] }, { likes: 3 }],
+    ])('is sent for %s', async (_, document, changes) => {
+      const script: Script = (op) => ({ ok: op.op === 'get' ? document : { ...document, ...changes } });
+      const { sent, writes } = await holding(({ db }) => db.patch(MESSAGE, changes), script);
+      expect([sent, writes]).toEqual([['get', 'patch'], null]);
+    });
+
+    it('is sent in an inner transaction, which may be rolled back', async () => {
+      const { sent } = await holding(({ db }) => db.transaction(async () => db.patch(MESSAGE, { likes: 3 })));
+      expect(sent).toContain('patch');
+    });
   });
 
   it('ignores stored keys that a strict schema does not have, but rejects them in the patch', async () => {

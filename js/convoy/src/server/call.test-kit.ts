@@ -39,7 +39,7 @@ export function caller<Schema extends SchemaDefinition>(schema: Schema) {
   ): Promise<CallRecord> => {
     const engine = new ScriptedEngine(script);
     const program = prepareProgram({ schema, functions: {} }, { dev });
-    program.holdsInserts = new Set(holds);
+    program.holdsWrites = new Set(holds);
     const call = new Call(1, kind, engine, { transactional });
     engine.use({ functions: [], hasContext: false, sync: false }, (delivery, _id, batch, text) => {
       if (delivery === DELIVERY.results) call.resolveBatch(batch, text);
@@ -62,7 +62,7 @@ export function caller<Schema extends SchemaDefinition>(schema: Schema) {
       batches,
       names: batches.map((ops) => ops.map(nameOf)),
       ops: batches.flat(),
-      held: held === null ? null : (JSON.parse(held) as Operation[]),
+      held: held === null ? null : (JSON.parse(held.json) as Operation[]),
     };
   };
 }

@@ -8,13 +8,13 @@
  */
 
 import { ConvoyError } from '../values/errors.js';
-import { Batches, type Prefetched } from './batches.js';
+import { Batches, type Held, type Prefetched } from './batches.js';
 import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
 import { ignore, rejected } from './observed-promise.js';
-import type { InsertOperation, Operation } from './operations.js';
+import type { InsertOperation, Operation, PatchOperation } from './operations.js';
 import { retryOnConflict } from './retries.js';
 import type { CallSettings } from './row-security/operation-role.js';
 import { SCOPE_ENDED, Scope } from './scope.js';
@@ -151,8 +151,8 @@ export class Call {
     return scope.track(whenBegun.then(() => this.#send(scope, operation, finish)));
   }
 
-  /** Holds an insert until the next batch or the end of the call; it cannot fail before then. */
-  hold(scope: Scope, operation: InsertOperation): void {
+  /** Holds a write until the next batch or the end of the call; it cannot fail before then. */
+  hold(scope: Scope, operation: InsertOperation | PatchOperation): void {
     this.#transactions?.ensureSavepoint(scope, operation, 'held');
     this.#batches.hold(operation, scope);
   }
@@ -187,8 +187,8 @@ export class Call {
     for (const listener of this.#endListeners ?? []) listener();
   }
 
-  /** Takes the inserts that were never sent, as JSON; `null` if there are none. */
-  takeHeld(): string | null {
+  /** Takes the writes that were never sent; `null` if there are none. */
+  takeHeld(): Held | null {
     return this.#batches.takeHeld();
   }
 

@@ -373,6 +373,7 @@ describe('a context-only call', () => {
       ok: true,
       body: null,
       held: null,
+      writes: null,
       identity: null,
       expiresAt: null,
       seen: {

@@ -137,7 +137,7 @@ describe('createConvoy', () => {
   it('replaces the program, and keeps the old one if loading fails', async () => {
     const engine = new ScriptedEngine();
     const convoy = await convoyOf(engine, { schema, functions });
-    engine.report = { tables: { notes: { holdsInserts: true } }, created: ['table notes'], warnings: [], leftOver: [] };
+    engine.report = { tables: { notes: { holdsWrites: true } }, created: ['table notes'], warnings: [], leftOver: [] };
     const next = { notes: { echo: query({ handler: () => ({ text: 'new code' }) }) } };
     expect(await convoy.load({ schema, functions: next })).toMatchObject({ created: ['table notes'] });
     expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'new code' });
@@ -153,7 +153,7 @@ describe('createConvoy', () => {
 
   it('holds inserts into the tables named by the load report', async () => {
     const engine = new ScriptedEngine();
-    engine.report = { tables: { notes: { holdsInserts: true } }, created: [], warnings: [], leftOver: [] };
+    engine.report = { tables: { notes: { holdsWrites: true } }, created: [], warnings: [], leftOver: [] };
     const add = mutation({ handler: (ctx) => ctx.db.insert('notes', { text: 'x' }) });
     const convoy = await convoyOf(engine, { schema, functions: { add } });
     await convoy.mutation(makeMutationRef('add'), {});

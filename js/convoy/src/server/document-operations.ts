@@ -96,9 +96,9 @@ export class DocumentOperations implements TableOperations {
     return count === 0 ? [] : this.#call.engine.mintIds(count);
   }
 
-  /** Whether an insert into the table is held until the next operation, so that it cannot fail by itself. */
+  /** Whether a write to the table may be held until the next operation, so that it cannot fail by itself. */
   holds(tableName: string): boolean {
-    return this.#call.transactional && this.#program.holdsInserts.has(tableName);
+    return this.#call.transactional && this.#program.holdsWrites.has(tableName);
   }
 
   /** Inserts the documents under these ids, in the same order. */
@@ -122,6 +122,12 @@ export class DocumentOperations implements TableOperations {
     this.#warnings?.stripped(target.table, changes);
     const { set, unset } = storedChanges(target.table, current, changes, this.#call.lossy);
     if (Object.keys(set).length === 0 && unset.length === 0) return this.readNow(scope, target);
+    if (unset.length === 0 && this.#holdsPatch(scope, target.table, current, set)) {
+      this.#call.hold(scope, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
+      const patched = { ...current, ...set };
+      this.#call.documents.cache(patched, this.#reader);
+      return patched;
+    }
     return this.write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
   }
 
@@ -202,6 +208,22 @@ export class DocumentOperations implements TableOperations {
     return this.#call.documents.cached(target.id, this.#reader) ?? this.readNow(scope, target);
   }
 
+  /**
+   * Whether a patch may be held: then its result is made here. Only plain values that replace others, because Postgres
+   * sorts the members of objects, and the handler may have changed what is nested in `current`.
+   */
+  #holdsPatch(scope: Scope, table: Table, current: Document, set: Document): boolean {
+    return (
+      scope.parent === null &&
+      !this.#call.ended &&
+      this.#call.lossy === null &&
+      this.holds(table.name) &&
+      Object.keys(set).every((key) => Object.hasOwn(current, key)) &&
+      Object.values(current).every(isPlain) &&
+      Object.values(set).every(isPlain)
+    );
+  }
+
   get #reader(): Reader {
     return this.#role?.reader ?? 'client';
   }
@@ -219,4 +241,9 @@ export class DocumentOperations implements TableOperations {
     if (isStable) this.#call.documents.cache(document, this.#reader);
     return document;
   }
+}
+
+/** Whether Postgres returns the value exactly as it is; it stores -0 as 0. */
+function isPlain(value: unknown): boolean {
+  return value === null || typeof value !== 'object' ? !Object.is(value, -0) : false;
 }

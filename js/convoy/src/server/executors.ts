@@ -3,7 +3,7 @@
 import { rethrowAsConvoyError } from './engine-errors.js';
 import { Host } from './host.js';
 import type { LoadReport, NativeEngine } from './native.js';
-import { allowHeldInserts, describeProgram, type ProgramSource, prepareProgram } from './program.js';
+import { allowHeldWrites, describeProgram, type ProgramSource, prepareProgram } from './program.js';
 import { addressOf, importProgram, isProgramModule, type ProgramModule } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
 import type { Standby } from './standby-worker.js';
@@ -33,8 +33,8 @@ export interface Executor {
 }
 
 /** The tables whose inserts may be held until the next operation. */
-export function tablesWithHeldInserts({ tables }: LoadReport): string[] {
-  return Object.keys(tables).filter((name) => tables[name]?.holdsInserts);
+export function tablesWithHeldWrites({ tables }: LoadReport): string[] {
+  return Object.keys(tables).filter((name) => tables[name]?.holdsWrites);
 }
 
 /** Runs functions on the calling thread. */
@@ -62,7 +62,7 @@ export class InlineExecutor implements Executor {
     const description = describeProgram(source, this.#options);
     const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(prepared)));
     const report = JSON.parse(text) as LoadReport;
-    allowHeldInserts(prepared, tablesWithHeldInserts(report));
+    allowHeldWrites(prepared, tablesWithHeldWrites(report));
     this.#watch.reset();
     return report;
   }

@@ -418,7 +418,7 @@ describe('a call without a transaction', () => {
       acting: action(add),
     };
     const { call, engine, program } = hostOf({ schema, functions });
-    program.holdsInserts = new Set(['notes']);
+    program.holdsWrites = new Set(['notes']);
     expect(await call('inside')).toMatchObject({ ok: true, held: [{ op: 'insert' }] });
     for (const name of ['outside', 'acting']) {
       expect(await call(name)).toMatchObject({ ok: true, held: null });

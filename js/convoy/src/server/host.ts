@@ -198,7 +198,7 @@ export class Host {
     try {
       metadata = run.metadata(run.call.takeHeld());
     } catch (error) {
-      // A document of a held insert was changed after its check.
+      // A document of a held write was changed after its check.
       this.#respond(run.call.id, false, failureJson(error), null);
       return;
     }

@@ -211,7 +211,7 @@ async function responseOf(
 ) {
   const made = createContext === undefined ? {} : { createContext: createContext as never };
   const { call, engine, program } = hostOf({ schema, functions, ...made });
-  program.holdsInserts = new Set(['notes']);
+  program.holdsWrites = new Set(['notes']);
   const response = await call('fn', {}, createContext === undefined ? undefined : REQUEST);
   await new Promise((resolve) => setImmediate(resolve));
   expect(engine.responses).toHaveLength(1);

@@ -8,7 +8,7 @@ import { isMainThread } from 'node:worker_threads';
 import { requireAddon } from './addon.js';
 import type { OwnLimits, RateLimit } from './function-limits.js';
 import type { FunctionKind } from './functions.js';
-import type { InsertOperation } from './operations.js';
+import type { InsertOperation, PatchOperation } from './operations.js';
 import type { LogFormat } from './options.js';
 import type { LogLevel } from './telemetry/call-log.js';
 
@@ -167,6 +167,8 @@ export type OnWorkerEvent = (
 export interface CallMetadata {
   /** Held inserts, to be executed before the commit. Only with a result. */
   readonly held?: readonly InsertOperation[];
+  /** Held writes that are not only inserts, to be executed before the commit. Only with a result. */
+  readonly writes?: readonly (InsertOperation | PatchOperation)[];
   /** The caller's fingerprint, if the request was `keyed` and a context could be created. */
   readonly identity?: string;
   /** For a query: the time after which its result is stale. */
@@ -248,7 +250,7 @@ export const DELIVERY = {
 
 /** The part of a load report about one table. */
 export interface TableReport {
-  readonly holdsInserts: boolean;
+  readonly holdsWrites: boolean;
   /** Whether the table may contain documents. */
   readonly nonEmpty: boolean;
 }
@@ -273,7 +275,7 @@ export interface PlannedStep {
 
 /** The result of loading a program. */
 export interface LoadReport {
-  /** By table name. `holdsInserts`: whether an insert may be held until the next operation. */
+  /** By table name. `holdsWrites`: whether a write may be held until the next operation. */
   readonly tables: Readonly<Record<string, TableReport>>;
   /** `table messages`, `index messages.by_channel`, … */
   readonly created: readonly string[];

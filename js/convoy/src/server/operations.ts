@@ -29,13 +29,7 @@ export type ReadOperation =
 /** A write; its result is the new document, or `null` if the document does not exist. */
 export type WriteOperation =
   | InsertOperation
-  | {
-      readonly op: 'patch';
-      readonly table: string;
-      readonly id: string;
-      readonly set: object;
-      readonly unset: readonly string[];
-    }
+  | PatchOperation
   | { readonly op: 'replace'; readonly table: string; readonly id: string; readonly doc: object }
   | {
       readonly op: 'increment';
@@ -55,6 +49,14 @@ export interface InsertOperation {
   readonly table: string;
   readonly id: string;
   readonly doc: object;
+}
+
+export interface PatchOperation {
+  readonly op: 'patch';
+  readonly table: string;
+  readonly id: string;
+  readonly set: object;
+  readonly unset: readonly string[];
 }
 
 /** A user statement; its result is its rows. */

@@ -93,8 +93,8 @@ export interface Program {
   readonly guardsClients: boolean;
   /** Whether to warn about probable mistakes; only in development. */
   readonly dev: boolean;
-  /** Tables whose inserts may be held until the next operation; see `allowHeldInserts`. */
-  holdsInserts: ReadonlySet<string>;
+  /** Tables to which writes may be held until the next operation; see `allowHeldWrites`. */
+  holdsWrites: ReadonlySet<string>;
   /** Watches the handlers of queries: in development all of them, else those of observed calls. */
   readonly watch: QueryWatch;
   /** The maximum size of a result. */
@@ -145,17 +145,17 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
     dev,
     watch,
     resultBytes,
-    holdsInserts: new Set(),
+    holdsWrites: new Set(),
     inProgramContext: createProgramContext(),
   };
 }
 
 /**
- * Allows to hold inserts into these tables, once the engine has loaded the program. With row-level security none is held:
- * a policy may refuse it, which must reject the promise of the insert.
+ * Allows to hold writes to these tables, once the engine has loaded the program. With row-level security none is held: a
+ * policy may refuse it, which must reject the promise of the write.
  */
-export function allowHeldInserts(program: Program, tables: readonly string[]): void {
-  program.holdsInserts = new Set(program.rls === null ? tables : []);
+export function allowHeldWrites(program: Program, tables: readonly string[]): void {
+  program.holdsWrites = new Set(program.rls === null ? tables : []);
 }
 
 /**

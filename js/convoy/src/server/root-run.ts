@@ -1,6 +1,7 @@
 /** A run started by the engine: its caller, and the call metadata sent with its result. */
 
 import type { AuthUser } from './auth.js';
+import type { Held } from './batches.js';
 import type { Call } from './call.js';
 import { type ContextReads, NOT_PLAIN } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
@@ -71,8 +72,8 @@ export class RootRun extends Run {
     this.caller = caller;
   }
 
-  /** The `CallMetadata` as JSON; `null` if it would be empty. `held` is the JSON of the held inserts. */
-  metadata(held: string | null): string | null {
+  /** The `CallMetadata` as JSON; `null` if it would be empty. */
+  metadata(held: Held | null): string | null {
     const { call, fn, fingerprint, user } = this;
     const isQuery = fn.definition.kind === 'query';
     const refreshMs = isQuery ? call.refreshMs : null;
@@ -93,7 +94,8 @@ export class RootRun extends Run {
     };
     const json = JSON.stringify(metadata);
     if (held === null) return json;
-    return json === '{}' ? `{"held":${held}}` : `{"held":${held},${json.slice(1)}`;
+    const member = `"${held.member}":${held.json}`;
+    return json === '{}' ? `{${member}}` : `{${member},${json.slice(1)}`;
   }
 
   /** The context reads of the run; `null` if they are unknown or there is no context. */

@@ -48,7 +48,7 @@ export class WorkerGroup {
   /** The description of the program, as loaded by the first thread. */
   #description: string | null = null;
   /** `null` until the engine has loaded the program. */
-  #holdsInserts: readonly string[] | null = null;
+  #holdsWrites: readonly string[] | null = null;
   #state: 'starting' | 'active' | 'retired' = 'starting';
   #loggedDebugger = false;
   /** Aborted when the program is replaced; ends the delays before restarts. */
@@ -79,10 +79,10 @@ export class WorkerGroup {
   }
 
   /** Called when the engine has loaded the program. */
-  activate(holdsInserts: readonly string[]): void {
+  activate(holdsWrites: readonly string[]): void {
     this.#state = 'active';
-    this.#holdsInserts = holdsInserts;
-    for (const thread of this.#threads) thread.loaded(holdsInserts);
+    this.#holdsWrites = holdsWrites;
+    for (const thread of this.#threads) thread.loaded(holdsWrites);
     for (const slot of this.#slots) this.#restartOnExit(slot);
   }
 
@@ -131,7 +131,7 @@ export class WorkerGroup {
       const description = await thread.joined;
       this.#description ??= description;
       if (description !== this.#description) throw new Error(programMismatch(this.#program.address));
-      if (this.#holdsInserts !== null) thread.loaded(this.#holdsInserts);
+      if (this.#holdsWrites !== null) thread.loaded(this.#holdsWrites);
     } catch (error) {
       await thread.end(String(error));
       throw error;

@@ -66,8 +66,8 @@ export class WorkerHandle {
   }
 
   /** Notifies the thread that the engine has loaded the program. */
-  loaded(holdsInserts: readonly string[]): void {
-    this.#post({ type: 'loaded', holdsInserts });
+  loaded(holdsWrites: readonly string[]): void {
+    this.#post({ type: 'loaded', holdsWrites });
   }
 
   /** Terminates the thread at once, even in the middle of a call. */

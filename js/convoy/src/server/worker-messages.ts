@@ -30,7 +30,7 @@ export type ToWorker =
   /** Import the program, and join its pool. Sent once. */
   | ({ readonly type: 'run' } & WorkerProgram)
   /** The engine has loaded the program: inserts into these tables may be held. */
-  | { readonly type: 'loaded'; readonly holdsInserts: readonly string[] };
+  | { readonly type: 'loaded'; readonly holdsWrites: readonly string[] };
 
 export type FromWorker =
   /** The result of `evaluate`. */

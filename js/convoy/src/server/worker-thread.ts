@@ -7,7 +7,7 @@ import { parentPort, threadId, workerData } from 'node:worker_threads';
 import { Host } from './host.js';
 import { loadNative } from './native.js';
 import { redirectOutput } from './output.js';
-import { allowHeldInserts, describeProgram, type Program, prepareProgram } from './program.js';
+import { allowHeldWrites, describeProgram, type Program, prepareProgram } from './program.js';
 import { importProgram } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
 import { runningFunction } from './running-function.js';
@@ -38,7 +38,7 @@ process.on('unhandledRejection', (reason) => {
 
 parentPort?.on('message', (message: ToWorker) => {
   if (message.type === 'run') void run(message);
-  else if (message.type === 'loaded' && program !== null) allowHeldInserts(program, message.holdsInserts);
+  else if (message.type === 'loaded' && program !== null) allowHeldWrites(program, message.holdsWrites);
   else if (message.type === 'preload') void preload(message.address);
   else if (message.type === 'evaluate') void evaluate(message.address, message.argument);
 });

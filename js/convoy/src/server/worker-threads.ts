@@ -8,7 +8,7 @@ import { formatPath, sendingProblem } from '../values/json.js';
 import { type Auth, isAuth } from './auth.js';
 import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import { rethrowAsConvoyError } from './engine-errors.js';
-import { type Executor, type ExecutorOptions, tablesWithHeldInserts } from './executors.js';
+import { type Executor, type ExecutorOptions, tablesWithHeldWrites } from './executors.js';
 import type { LoadReport, NativeEngine } from './native.js';
 import type { ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
@@ -60,7 +60,7 @@ export class WorkerThreads implements Executor {
       const report = JSON.parse(
         await rethrowAsConvoyError(this.#engine.loadOnWorkers(description, number)),
       ) as LoadReport;
-      group.activate(tablesWithHeldInserts(report));
+      group.activate(tablesWithHeldWrites(report));
       this.#activate(number, group);
       const swapMs = report.swappedAfterMs ?? performance.now() - startedAt - importMs;
       return { ...report, took: { importMs, swapMs } };

@@ -43,7 +43,7 @@ pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failur
     }
     match ended {
         Ok((_, metadata)) if metadata.held.is_some() => {
-            Err(broken_protocol(&"only a mutation in a transaction can hold inserts"))
+            Err(broken_protocol(&"only a mutation in a transaction can hold writes"))
         }
         Ok((ended, _)) => scope.conclude(ended).map(Answer::fresh),
         Err(Stop::Failed(failure) | Stop::Broken(failure)) => Err(failure),

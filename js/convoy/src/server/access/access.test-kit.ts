@@ -70,7 +70,7 @@ export async function run(
     { schema: schemaOf(rules), createContext, ...source, functions: { ...source.functions, fn } },
     script,
   );
-  if (holds) host.program.holdsInserts = new Set(['notes']);
+  if (holds) host.program.holdsWrites = new Set(['notes']);
   const response = await host.call('fn', {}, request);
   return { ...response, ops: host.engine.ops };
 }

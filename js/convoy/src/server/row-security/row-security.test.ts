@@ -254,7 +254,7 @@ describe('held inserts', () => {
     ['those of the engine without row-level security', undefined, 0],
   ])('are %s', async (_, given, sent) => {
     const engine = new ScriptedEngine(stored);
-    engine.report = { tables: { notes: { holdsInserts: true } }, created: [], warnings: [], leftOver: [] };
+    engine.report = { tables: { notes: { holdsWrites: true } }, created: [], warnings: [], leftOver: [] };
     const convoy = await convoyOf(engine, {
       schema,
       functions: { add },
