@@ -123,6 +123,18 @@ pub(crate) enum HitRead {
     Everything,
 }
 
+impl HitRead {
+    /// Its kind, with the index of a range: no values.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            HitRead::Point => "document".to_owned(),
+            HitRead::Range { scan, .. } => format!("range of {}", scan.index().name),
+            HitRead::Table => "table".to_owned(),
+            HitRead::Everything => "any table".to_owned(),
+        }
+    }
+}
+
 /// The path of a changed document through a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {

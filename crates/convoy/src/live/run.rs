@@ -15,6 +15,7 @@ use super::describe_cause::CauseInfo;
 use super::registry::{CompletedRun, EndedRun, NextStep, Registry, RunTarget, SessionContext, Ticket};
 use super::share_key::ShareKey;
 use super::{Live, QueryId, milliseconds};
+use crate::change::ChangeSource;
 use crate::db::ReadSet;
 use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
 use crate::error::Failure;
@@ -299,6 +300,10 @@ impl Live {
             if let RunCause::Change(hit) = &*record.cause {
                 span.set("convoy.cause.commit", hit.commit as i64);
                 span.set("convoy.cause.table", hit.table.clone());
+                span.set("convoy.cause.read", hit.read.name());
+                if let ChangeSource::Function(name) = &hit.by {
+                    span.set("convoy.cause.function", name.clone());
+                }
                 hit.document.into_iter().for_each(|id| span.set("convoy.cause.document", id.to_string()));
             }
             self.metrics.query_run(function, cause, record.equal == Some(true));

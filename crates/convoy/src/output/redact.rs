@@ -34,8 +34,13 @@ fn next(text: &str) -> Option<(usize, usize)> {
         (!password.is_empty() && password != HIDDEN).then_some((start + colon + 1, password.len()))
     });
     let parameter = text.match_indices(PARAMETER).find_map(|(at, _)| {
-        let start = at + PARAMETER.len();
-        let value = until(&text[start..], |char| char == '&');
+        let quoted = text[at + PARAMETER.len()..].starts_with(['\'', '"']);
+        let start = at + PARAMETER.len() + usize::from(quoted);
+        let value = match quoted {
+            // Of a connection string: it may have blanks.
+            true => text[start..].split(text[..start].chars().next_back()?).next()?,
+            false => until(&text[start..], |char| char == '&'),
+        };
         (!value.is_empty() && value != HIDDEN).then_some((start, value.len()))
     });
     in_url.into_iter().chain(parameter).min()
@@ -59,6 +64,8 @@ mod tests {
             ("at \"redis://:secret@host\", then http://a:b@c/", "at \"redis://:***@host\", then http://a:***@c/"),
             ("postgres://db/app?user=ann&password=secret&x=1", "postgres://db/app?user=ann&password=***&x=1"),
             ("host=db password=secret user=ann", "host=db password=*** user=ann"),
+            ("host=db password='my secret' user=ann", "host=db password='***' user=ann"),
+            ("password=\"it's\", password='cut", "password=\"***\", password='***"),
             ("postgres://ann:p%40ss@db and postgres://bob:x@db", "postgres://ann:***@db and postgres://bob:***@db"),
         ] {
             assert_eq!(without_passwords(text), shown);

@@ -75,6 +75,8 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
     let live = find(&spans, "live messages.list");
     assert_eq!(attribute(live, "convoy.cause").as_deref(), Some("commit"));
     assert_eq!(attribute(live, "convoy.cause.table").as_deref(), Some("messages"));
+    assert_eq!(attribute(live, "convoy.cause.read").as_deref(), Some("range of by_channel"));
+    assert_eq!(attribute(live, "convoy.cause.function").as_deref(), Some("messages.sendNow"));
     assert_eq!(attribute(live, "convoy.equal").as_deref(), Some("false"));
     let insert = find(&spans, "INSERT messages");
     let database: Vec<_> = ["db.system.name", "db.operation.name", "db.collection.name"]
