@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use crate::Engine;
-use crate::telemetry::{Metrics, Route, Scope, Span};
+use crate::telemetry::{Metrics, Route, Scope, Span, known_method};
 
 /// One request, until the head of its response. It is recorded also if its client disconnects
 /// first.
@@ -71,8 +71,9 @@ impl Drop for RequestRecord<'_> {
         }
         std::mem::take(&mut self.span).end(|span| {
             // The path itself may hold names and arguments.
-            span.name(self.method.as_str().to_owned(), route.template().into());
-            span.set("http.request.method", self.method.as_str().to_owned());
+            let method = known_method(self.method.as_str());
+            span.name(method, route.template().into());
+            span.set("http.request.method", method);
             span.set("http.route", route.template());
             span.set("http.response.status_code", i64::from(self.status));
         });

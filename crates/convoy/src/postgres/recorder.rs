@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::DbError;
-use crate::telemetry::{ErrorKind, Metrics, Scope, Span, SpanKind, Statement};
+use crate::telemetry::{ErrorKind, Metrics, Scope, Span, SpanKind, Statement, sqlstate};
 
 /// Records statements; by default it records none. Cheap to clone.
 #[derive(Clone, Default)]
@@ -33,6 +33,9 @@ impl Recorder {
         let result = running.await.map_err(Into::into);
         let error = result.as_ref().err().map(DbError::kind);
         if let Some(error) = &error {
+            if let Some(code) = sqlstate(error) {
+                span.set("db.response.status_code", code.to_owned());
+            }
             span.fail(error.clone());
         }
         if let Some(began) = began {

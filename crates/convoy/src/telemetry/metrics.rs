@@ -328,7 +328,10 @@ impl Metrics {
         attributes.push(KeyValue::new("db.namespace", namespace.clone()));
         attributes.push(KeyValue::new("db.operation.name", operation));
         attributes.extend(table.map(|table| KeyValue::new("db.collection.name", table.clone())));
-        attributes.extend(error.map(|error| KeyValue::new("error.type", error)));
+        if let Some(error) = error {
+            attributes.extend(sqlstate(&error).map(|code| KeyValue::new("db.response.status_code", code.to_owned())));
+            attributes.push(KeyValue::new("error.type", error));
+        }
         instruments.statements.record(time.as_secs_f64(), &attributes);
     }
 
@@ -430,20 +433,30 @@ fn with(attributes: &[KeyValue], key: &'static str, value: &'static str) -> Vec<
     attributes.iter().cloned().chain([KeyValue::new(key, value)]).collect()
 }
 
+/// The kind of a database error if it is a SQLSTATE, and not a name of Convoy's.
+pub(crate) fn sqlstate(kind: &str) -> Option<&str> {
+    let is_code = kind.len() == 5 && kind.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    is_code.then_some(kind)
+}
+
 fn one(value: usize) -> Vec<(u64, Vec<KeyValue>)> {
     vec![(value as u64, Vec::new())]
 }
 
-fn request_attributes(method: &'static str, route: Route, status: u16) -> [KeyValue; 3] {
-    [
+fn request_attributes(method: &'static str, route: Route, status: u16) -> Vec<KeyValue> {
+    let mut attributes = vec![
         KeyValue::new("http.request.method", method),
         KeyValue::new("http.route", route.template()),
         KeyValue::new("http.response.status_code", i64::from(status)),
-    ]
+    ];
+    if status >= 500 {
+        attributes.push(KeyValue::new("error.type", status.to_string()));
+    }
+    attributes
 }
 
-/// The method as a label: clients cannot add labels.
-fn known_method(method: &str) -> &'static str {
+/// The method as a label and in the name of a span: clients cannot add any.
+pub(crate) fn known_method(method: &str) -> &'static str {
     const KNOWN: [&str; 8] = ["GET", "POST", "OPTIONS", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"];
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
 }

@@ -23,7 +23,9 @@ pub(crate) use call_record::CallRecord;
 pub use config::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
 pub(crate) use logs::dropped_lines;
 pub use logs::{LogLine, exports_logs};
-pub(crate) use metrics::{FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stage, Statement, UNKNOWN};
+pub(crate) use metrics::{
+    FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stage, Statement, UNKNOWN, known_method, sqlstate,
+};
 pub(crate) use otlp::Exporters;
 pub use otlp::OtlpError;
 pub(crate) use prometheus::Prometheus;

@@ -1,6 +1,8 @@
 //! The metrics that Prometheus reads, on a port of their own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use convoy::{Config, Engine};
 use convoy_testkit::{App, TestDb, within};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::shared::{functions, tables};
+use crate::shared::{functions, raw, tables};
 
 /// The metrics of an engine: the value of each series, as `name{labels}`.
 pub(crate) struct Metrics(BTreeMap<String, f64>);
@@ -127,7 +129,61 @@ async fn statements_connections_and_live_queries_are_measured() {
     db.psql().await.run("drop table messages cascade").await;
     app.client().mutate("messages.send", json!({ "channel": "a", "n": 2, "body": "x" })).await;
     let failed = Metrics::of(&app).await;
-    assert!(failed.sum("db_client_operation_duration_seconds_count", &["error_type=\"42P01\""]) >= 1.0);
+    let sqlstate = ["error_type=\"42P01\"", "db_response_status_code=\"42P01\""];
+    assert!(failed.sum("db_client_operation_duration_seconds_count", &sqlstate) >= 1.0);
+    let status = ["http_response_status_code=\"500\"", "error_type=\"500\""];
+    assert!(failed.sum("http_server_request_duration_seconds_count", &status) >= 1.0);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_of_live_queries_repeated_runs_and_lags_are_measured() {
+    let db = TestDb::new().await;
+    let attempts = Arc::new(AtomicU32::new(0));
+    let functions = functions().mutation("conflict", move |ctx, _| {
+        // The first attempt finds that `raw` needs a transaction, and the second one conflicts.
+        let conflicts = attempts.fetch_add(1, Ordering::Relaxed) < 2;
+        async move { if conflicts { ctx.op(raw("select conflict()", &json!([]))).await } else { Ok(Value::Null) } }
+    });
+    let raise = "begin raise exception 'a conflict' using errcode = '40001'; end";
+    let create = format!("create function conflict() returns int language plpgsql as $$ {raise} $$");
+    db.psql().await.run(&create).await;
+    let app = db.app_with(json!({ "telemetry": { "prometheus": { "port": 0 } } }), tables(), functions).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
+    list.next().await;
+    app.client().mutate("conflict", json!({})).await.data();
+    // A write that leaves the answer as it was.
+    db.psql().await.run("update messages set data = data").await;
+    let runs = |metrics: &Metrics, cause: &str, equal: bool| {
+        let labels =
+            ["function=\"messages.list\"".to_owned(), format!("cause=\"{cause}\""), format!("equal=\"{equal}\"")];
+        metrics.sum("convoy_query_runs_total", &labels.each_ref().map(String::as_str))
+    };
+    let metrics = within(async {
+        loop {
+            let metrics = Metrics::of(&app).await;
+            if runs(&metrics, "outside", true) > 0.0 {
+                return metrics;
+            }
+        }
+    })
+    .await;
+    assert_eq!((runs(&metrics, "subscribed", false), runs(&metrics, "commit", false)), (1.0, 1.0));
+    assert_eq!((runs(&metrics, "commit", true), runs(&metrics, "outside", false)), (0.0, 0.0));
+    let retried = ["function=\"conflict\"", "cause=\"conflict\""];
+    assert_eq!(metrics.sum("convoy_call_retries_total", &retried), 1.0);
+    assert_eq!(metrics.sum("convoy_call_retries_total", &[]), 1.0);
+    for stage in ["applied", "frame"] {
+        let label = format!("stage=\"{stage}\"");
+        assert!(metrics.sum("convoy_feed_lag_seconds_count", &[&label]) >= 1.0, "{stage}");
+    }
+    assert!(metrics.sum("convoy_feed_lag_seconds_sum", &["stage=\"frame\""]) > 0.0);
+    assert_eq!(
+        (metrics.sum("convoy_subscriptions", &[]), metrics.sum("convoy_worker_restarts_total", &[])),
+        (1.0, 0.0)
+    );
     app.engine.close().await;
 }
 

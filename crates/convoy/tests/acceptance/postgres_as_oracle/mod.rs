@@ -108,7 +108,11 @@ async fn compare(starts: usize, batches: usize, random: &mut StdRng, failpoints:
         usize::from(oracle.wrong.is_some())
     ));
     oracle.fresh.engine.close().await;
-    assert!(runs < calls, "no call was answered from memory, so nothing was tested");
+    // A wrong answer may be found before.
+    if oracle.wrong.is_none() {
+        assert!(runs < calls, "no call was answered from memory, so nothing was tested");
+        assert!(attributed > 0, "no run was attributed to a write, so nothing was tested");
+    }
     oracle.wrong
 }
 
