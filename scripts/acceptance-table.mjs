@@ -45,7 +45,9 @@ export function outcomesOf(text) {
   const names = [...text.matchAll(/^test (\S+) \.\.\.(?! ignored)/gm)].map(([, name]) => name);
   const failed = new Set([...text.matchAll(/^ {4}(\S+::\S+)$/gm)].map(([, name]) => name));
   const ended = /^test result: /m.test(text);
-  return names.map((name) => ({ name, passed: ended && !failed.has(name) }));
+  // A test that lacks what it needs says so and ends.
+  const skipped = new Set([...text.matchAll(/(?:^|[.\s])([\w:]+): skipped: /gm)].map(([, name]) => name));
+  return names.map((name) => ({ name, passed: ended && !failed.has(name) && !skipped.has(name) }));
 }
 
 /** The seeds that tests have printed. */

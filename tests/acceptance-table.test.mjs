@@ -76,6 +76,11 @@ describe('the table of results', () => {
     );
   });
 
+  test('a test that was skipped has not passed', () => {
+    const ran = 'test clock::it_is_set ... clock::it_is_set: skipped: there is no faketime\nok\ntest result: ok.';
+    expect(outcomesOf(ran)).toEqual([{ name: 'clock::it_is_set', passed: false }]);
+  });
+
   test('a program that ended in the middle has passed nothing', () => {
     expect(outcomesOf('test storm::every_reader_converges ... ')).toEqual([
       { name: 'storm::every_reader_converges', passed: false },

@@ -254,3 +254,24 @@ impl Events {
         event.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_is_due_when_nothing_was_sent_for_the_interval() {
+        let interval = Duration::from_secs(15);
+        let mut heartbeat = Heartbeat::new(interval);
+        let began = Instant::now();
+        heartbeat.due().await;
+        assert_eq!(began.elapsed(), interval);
+        tokio::time::advance(interval / 3).await;
+        heartbeat.sent();
+        let sent = Instant::now();
+        heartbeat.due().await;
+        assert_eq!(sent.elapsed(), interval, "a frame postpones it");
+        heartbeat.due().await;
+        assert_eq!(sent.elapsed(), interval * 2, "a heartbeat is like a frame");
+    }
+}
