@@ -11,7 +11,7 @@
 pub mod recent_lines;
 mod redact;
 
-pub(crate) use redact::without_passwords;
+pub(crate) use redact::{without_passwords, without_userinfo};
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

@@ -23,6 +23,16 @@ pub(crate) fn without_passwords(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A URL without its user and password: some services take a token as the user's name.
+pub(crate) fn without_userinfo(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = until(rest, |char| matches!(char, '/' | '?' | '#'));
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
 /// Where the next password begins, and how long it is.
 fn next(text: &str) -> Option<(usize, usize)> {
     let in_url = text.match_indices("://").find_map(|(at, _)| {
@@ -69,6 +79,18 @@ mod tests {
             ("postgres://ann:p%40ss@db and postgres://bob:x@db", "postgres://ann:***@db and postgres://bob:***@db"),
         ] {
             assert_eq!(without_passwords(text), shown);
+        }
+    }
+
+    #[test]
+    fn the_user_of_a_url_is_hidden_where_it_may_be_a_token() {
+        for (url, shown) in [
+            ("https://token@host:4318/v1?a=b@c", "https://***@host:4318/v1?a=b@c"),
+            ("http://ann:secret@host", "http://***@host"),
+            ("http://host/a@b", "http://host/a@b"),
+            ("host", "host"),
+        ] {
+            assert_eq!(without_userinfo(url), shown);
         }
     }
 

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::logs::Lines;
 use super::{Otlp, OtlpProtocol, SCOPE};
+use crate::output::without_userinfo;
 
 /// Traces that may wait for an export; further ones are dropped and counted.
 pub(super) const MAX_WAITING_TRACES: usize = 2_048;
@@ -73,6 +74,7 @@ pub(crate) struct Exporters {
     traces: Option<Mutex<Traces>>,
     metrics: Option<Metrics>,
     logs: Option<Mutex<Logs>>,
+    /// Without the user, for the log.
     endpoint: String,
 }
 
@@ -124,7 +126,8 @@ impl Exporters {
         resource: &Resource,
         finished: mpsc::Receiver<Vec<SpanData>>,
     ) -> Result<(Exporters, Option<SharedReader>), OtlpError> {
-        let failed = |cause| OtlpError::Build { endpoint: otlp.endpoint.clone(), cause };
+        let endpoint = without_userinfo(&otlp.endpoint);
+        let failed = |cause| OtlpError::Build { endpoint: endpoint.clone(), cause };
         let traces = match otlp.traces {
             true => {
                 let mut exporter = span_exporter(otlp)?.map_err(failed)?;
@@ -151,7 +154,7 @@ impl Exporters {
             false => None,
         };
         let reader = metrics.as_ref().map(|metrics| metrics.reader.clone());
-        let exporters = Exporters { traces, metrics, logs, endpoint: otlp.endpoint.clone() };
+        let exporters = Exporters { traces, metrics, logs, endpoint };
         Ok((exporters, reader))
     }
 
