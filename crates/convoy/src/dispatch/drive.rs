@@ -153,10 +153,7 @@ async fn answer_all<S: Strategy>(
             Ok(answered) => answered?,
             Err(_elapsed) => return Err(Stop::Broken(timed_out())),
         }
-        if answers.ends_with(',') {
-            answers.pop();
-        }
-        answers.push(']');
+        end_array(&mut answers);
         call.answer(batch, answers);
     }
 }
@@ -180,11 +177,16 @@ async fn write_held<S: Strategy>(scope: &CallScope, strategy: &mut S, writes: &s
         Ok(answered) => answered?,
         Err(_elapsed) => return Err(Stop::Broken(timed_out())),
     };
+    end_array(&mut answers);
+    first_failure(&answers).map_err(|error| broken(&error))
+}
+
+/// Ends a JSON array of which each element is followed by a comma.
+fn end_array(answers: &mut String) {
     if answers.ends_with(',') {
         answers.pop();
     }
     answers.push(']');
-    first_failure(&answers).map_err(|error| broken(&error))
 }
 
 /// The first failure among answers, a JSON array.

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use super::respond::{HttpAnswer, ResponseBody};
 
-/// Marks an answer whose body is an event stream, as an extension.
+/// Marks an answer whose body is an event stream that stays open, as an extension.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventStream;
 

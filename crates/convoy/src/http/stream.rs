@@ -79,16 +79,13 @@ pub(super) async fn subscribe(
         // The session ended before it had an answer.
         _ => return Ok(unavailable(engine, &name, gone())),
     };
-    Ok(event_stream(events.run(engine.clone(), preamble)))
+    Ok(open_stream(events.run(engine.clone(), preamble)))
 }
 
 /// A stream of one error event.
 fn unavailable(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
     let event = engine.live().error_answer(name, failure).event();
-    let mut answer = event_stream(stream::iter([Ok(Frame::data(preamble(engine, &event)))]));
-    // It ends at once, so its connection can be kept.
-    answer.extensions_mut().remove::<EventStream>();
-    answer
+    event_stream(stream::iter([Ok(Frame::data(preamble(engine, &event)))]))
 }
 
 /// Opens the stream of a session.
@@ -96,8 +93,8 @@ pub(super) fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
     let events = Events::new(engine, stream, Encoding::Protocol { next: 0 });
     let frames = events.run(engine.clone(), Bytes::new());
     match engine.config().failpoints.has(Failpoint::QueuePerStream) {
-        false => event_stream(frames),
-        true => event_stream(queued(frames)),
+        false => open_stream(frames),
+        true => open_stream(queued(frames)),
     }
 }
 
@@ -121,11 +118,19 @@ fn preamble(engine: &Engine, event: &[u8]) -> Bytes {
     [start.as_bytes(), event].concat().into()
 }
 
+/// An event stream that stays open, so it is not hyper that sends it.
+fn open_stream(
+    body: impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static,
+) -> HttpAnswer {
+    let mut answer = event_stream(body);
+    answer.extensions_mut().insert(EventStream);
+    answer
+}
+
 fn event_stream(
     body: impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static,
 ) -> HttpAnswer {
     let mut answer = Response::new(StreamBody::new(body).map_err(|never| match never {}).boxed_unsync());
-    answer.extensions_mut().insert(EventStream);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));

@@ -26,8 +26,7 @@ pub(crate) fn without_passwords(text: &str) -> Cow<'_, str> {
 /// A URL without its user and password: some services take a token as the user's name.
 pub(crate) fn without_userinfo(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = until(rest, |char| matches!(char, '/' | '?' | '#'));
-    match authority.rfind('@') {
+    match authority_of(rest).rfind('@') {
         Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]),
         None => url.to_owned(),
     }
@@ -37,23 +36,28 @@ pub(crate) fn without_userinfo(url: &str) -> String {
 fn next(text: &str) -> Option<(usize, usize)> {
     let in_url = text.match_indices("://").find_map(|(at, _)| {
         let start = at + "://".len();
-        let authority = until(&text[start..], |char| matches!(char, '/' | '?' | '#'));
+        let authority = authority_of(&text[start..]);
         let user = &authority[..authority.rfind('@')?];
         let colon = user.find(':')?;
         let password = &user[colon + 1..];
         (!password.is_empty() && password != HIDDEN).then_some((start + colon + 1, password.len()))
     });
     let parameter = text.match_indices(PARAMETER).find_map(|(at, _)| {
-        let quoted = text[at + PARAMETER.len()..].starts_with(['\'', '"']);
-        let start = at + PARAMETER.len() + usize::from(quoted);
-        let value = match quoted {
+        let after = &text[at + PARAMETER.len()..];
+        let (quote, value) = match after.chars().next() {
             // Of a connection string: it may have blanks.
-            true => text[start..].split(text[..start].chars().next_back()?).next()?,
-            false => until(&text[start..], |char| char == '&'),
+            Some(quote @ ('\'' | '"')) => (1, after[1..].split(quote).next()?),
+            _ => (0, until(after, |char| char == '&')),
         };
+        let start = at + PARAMETER.len() + quote;
         (!value.is_empty() && value != HIDDEN).then_some((start, value.len()))
     });
     in_url.into_iter().chain(parameter).min()
+}
+
+/// The authority of a URL, from what follows its `://`.
+fn authority_of(text: &str) -> &str {
+    until(text, |char| matches!(char, '/' | '?' | '#'))
 }
 
 /// The beginning of a text, up to white space, a quote, or a character that `ends` it.

@@ -79,8 +79,8 @@ impl LayoutReport {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TableReport {
-    /// Plain inserts can neither fail nor be changed by the database: there is no unique
-    /// index, constraint or trigger of the user. Such inserts may be held until the
+    /// Inserts and patches can neither fail nor be changed by the database: there is no
+    /// unique index, constraint or trigger of the user. Such writes may be held until the
     /// mutation ends.
     pub holds_writes: bool,
     /// It may hold documents.

@@ -245,5 +245,5 @@ export class DocumentOperations implements TableOperations {
 
 /** Whether Postgres returns the value exactly as it is; it stores -0 as 0. */
 function isPlain(value: unknown): boolean {
-  return value === null || typeof value !== 'object' ? !Object.is(value, -0) : false;
+  return (value === null || typeof value !== 'object') && !Object.is(value, -0);
 }
