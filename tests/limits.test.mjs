@@ -7,6 +7,7 @@ import { limitsInCode } from '../scripts/limits-reference.mjs';
 const root = path.join(import.meta.dirname, '..');
 const ENGINE = 'crates/convoy/tests/engine';
 const ENGINE_UNIT = 'crates/convoy/src';
+const TIMES = `${ENGINE}/limits/times.rs`;
 
 /** By limit: the file and the name of its test. A new limit needs a line, and so a test. */
 const EDGES = {
@@ -40,17 +41,17 @@ const EDGES = {
   ],
   maxDocumentsRead: [`${ENGINE}/store.rs`, 'a_scan_over_the_read_limit_fails_without_fetching_all_rows'],
   maxDocumentsWritten: [`${ENGINE}/store.rs`, 'a_mutation_over_the_write_limit_writes_nothing'],
-  heartbeatMs: [`${ENGINE}/limits.rs`, 'the_context_of_a_quiet_stream_is_made_again_at_its_interval_and_not_before'],
+  heartbeatMs: [TIMES, 'quiet_streams_get_a_heartbeat_at_the_interval_and_not_before'],
   headerBytes: [`${ENGINE}/limits.rs`, 'headers_of_the_limit_are_read_and_one_byte_more_is_not'],
-  bodyMs: [`${ENGINE}/http.rs`, 'slow_headers_and_slow_bodies_time_out'],
-  headerMs: [`${ENGINE}/http.rs`, 'slow_headers_and_slow_bodies_time_out'],
+  bodyMs: [TIMES, 'a_body_is_waited_for_as_long_as_the_limit'],
+  headerMs: [TIMES, 'headers_and_a_first_message_are_waited_for_as_long_as_the_limit'],
   slowReaderMs: [`${ENGINE_UNIT}/http/write_timeout.rs`, 'slow_readers_are_waited_for_and_stalled_ones_are_closed'],
   connectionMs: [`${ENGINE}/limits.rs`, 'a_call_waits_for_a_connection_no_longer_than_the_limit'],
   staticBytes: [`${ENGINE}/limits.rs`, 'static_files_of_the_limits_are_served_and_one_more_or_one_byte_more_is_not'],
   staticFiles: [`${ENGINE}/limits.rs`, 'static_files_of_the_limits_are_served_and_one_more_or_one_byte_more_is_not'],
-  pollMs: [`${ENGINE}/peers.rs`, 'a_write_at_one_node_reaches_the_other_without_reading_the_log'],
-  untrackedPollMs: [`${ENGINE}/untracked_tables.rs`, 'an_unmanaged_table_is_polled_and_updates_at_once_for_own_writes'],
-  triggerCheckMs: [`${ENGINE}/untracked_tables.rs`, 'a_trigger_added_later_is_noticed'],
+  pollMs: [TIMES, 'the_change_log_is_read_at_the_interval_and_not_before'],
+  untrackedPollMs: [TIMES, 'a_table_without_triggers_is_polled_at_the_interval_and_not_before'],
+  triggerCheckMs: [TIMES, 'triggers_are_checked_at_the_interval_and_not_before'],
   MAX_PAGE: ['js/convoy/src/server/pages.test.ts', 'numItems: 32_000'],
   MAX_DEPTH: ['js/convoy/src/server/function-calls.test.ts', 'is nested deeper than 32 levels'],
   'value.rs MAX_DEPTH': [`${ENGINE_UNIT}/value.rs`, 'check(&nest(MAX_DEPTH + 1))'],

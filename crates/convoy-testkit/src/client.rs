@@ -10,7 +10,7 @@ use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::EVENT_TIMEOUT;
@@ -105,6 +105,14 @@ impl Client {
         let args = utf8_percent_encode(&args, NON_ALPHANUMERIC);
         let path = format!("/api/subscribe?name={name}&args={args}");
         let response = self.request(Method::GET, &path, Bytes::new()).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        Watch { events: Events::new(response.into_body()) }
+    }
+
+    /// Opens a session that watches `queries`, and reads its raw events.
+    pub async fn watch_session(&self, queries: Value) -> Watch {
+        let body = json!({ "protocol": 1, "queries": queries }).to_string();
+        let response = self.request(Method::POST, "/api/live", Bytes::from(body)).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
         Watch { events: Events::new(response.into_body()) }
     }

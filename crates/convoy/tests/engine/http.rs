@@ -214,26 +214,6 @@ async fn a_body_with_trailers_is_refused_and_ends_its_connection() {
     app.engine.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_headers_and_slow_bodies_time_out() {
-    let db = TestDb::new().await;
-    let limits = json!({ "limits": { "headerMs": 200, "bodyMs": 200 } });
-    let app = db.app_with(limits, crate::shared::tables(), crate::shared::functions()).await;
-    for (sent, answer_begins) in [
-        ("POST /api/query/messages.all HTTP/1.1\r\nhost: x\r\n", ""),
-        ("POST /api/query/messages.all HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{", "HTTP/1.1 504"),
-    ] {
-        let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
-        socket.write_all(sent.as_bytes()).await.expect("sent");
-        let mut answer = Vec::new();
-        within(socket.read_to_end(&mut answer)).await.expect("the connection ends");
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        assert!(answer.starts_with(answer_begins), "{answer}");
-    }
-    assert_eq!(app.client().query("messages.all", json!({})).await.status, 200);
-    app.engine.close().await;
-}
-
 /// Clients of a busy process are connected before it accepts them. With a short queue, Linux
 /// forgets some of these connections, and their clients learn nothing of it.
 #[cfg(target_os = "linux")]

@@ -36,7 +36,7 @@ async fn text_of(exchange: &RouteExchange) -> Result<String, Thrown> {
 }
 
 /// A route that answers with what it received.
-fn echo(functions: Functions, method: &str, path: &str, options: Value) -> Functions {
+pub(crate) fn echo(functions: Functions, method: &str, path: &str, options: Value) -> Functions {
     functions.route((method, path, options), |ctx, input| async move {
         let body = text_of(&ctx.exchange()).await?;
         whole(&ctx, format!("{} {} {body}", input["params"], input["url"].as_str().unwrap_or_default()))
