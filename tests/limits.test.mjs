@@ -7,6 +7,8 @@ import { limitsInCode } from '../scripts/limits-reference.mjs';
 const root = path.join(import.meta.dirname, '..');
 const ENGINE = 'crates/convoy/tests/engine';
 const ENGINE_UNIT = 'crates/convoy/src';
+const HEAD = 'a_url_and_a_number_of_headers_of_the_limit_are_read_and_one_more_is_not';
+const SETTINGS = 'js/convoy/src/server/row-security/settings.test.ts';
 const TIMES = `${ENGINE}/limits/times.rs`;
 
 /** By limit: the file and the name of its test. A new limit needs a line, and so a test. */
@@ -72,6 +74,38 @@ const EDGES = {
     `${ENGINE_UNIT}/rate_limit/buckets.rs`,
     'full_buckets_are_forgotten_and_callers_beyond_the_places_share',
   ],
+  MAX_URL_BYTES: [`${ENGINE}/limits.rs`, HEAD],
+  MAX_HEADERS: [`${ENGINE}/limits.rs`, HEAD],
+  MAX_CONNECTIONS: [`${ENGINE}/metrics.rs`, 'sixteen_connections_are_served_at_once_and_the_next_waits_for_a_place'],
+  MAX: [`${ENGINE_UNIT}/trusted_proxies.rs`, 'as_many_proxies_or_networks_as_the_limit_may_be_given_and_no_more'],
+  MAX_NAME_BYTES: ['js/convoy/src/schema/schema.test.ts', "['t'.repeat(63)]: defineTable({}) })).not.toThrow()"],
+  MAX_FIELD_DEPTH: ['js/convoy/src/schema/schema.test.ts', "'a.b.c.d' is nested too deeply"],
+  MAX_SETTINGS: [SETTINGS, 'returned 33 settings, and 32 are the most'],
+  MAX_VALUE_BYTES: [SETTINGS, 'app.user has 8194 bytes, and 8192 are the most'],
+  MAX_MESSAGE_BYTES: [
+    'js/convoy/src/server/bounded-json.test.ts',
+    'a message of the limit is encoded and one byte more is not',
+  ],
+  MAX_BYTES: [`${ENGINE_UNIT}/read_cache/tests.rs`, 'answers_used_least_recently_are_dropped_when_the_memory_is_full'],
+  MAX_ANSWER: [`${ENGINE_UNIT}/read_cache/tests.rs`, 'an_answer_of_the_limit_is_kept_and_one_byte_more_is_not'],
+  MAX_QUEUED: [`${ENGINE_UNIT}/events.rs`, 'a_slow_reader_loses_events_and_learns_how_many'],
+  MAX_LINE_BYTES: [`${ENGINE_UNIT}/output.rs`, 'a_cut_is_between_characters_and_states_the_size'],
+  MAX_LINES: [`${ENGINE_UNIT}/output.rs`, 'a_blocked_stream_blocks_no_writer_and_dropped_lines_are_counted'],
+  'output.rs MAX_BYTES': [`${ENGINE_UNIT}/output.rs`, 'bytes_are_bounded_as_well_as_lines'],
+  MAX_ERROR_CHARACTERS: [
+    'js/convoy/src/server/encode-result.test.ts',
+    'has a message of the limit as it is, and one more character is cut',
+  ],
+  MAX_SPANS: [`${ENGINE_UNIT}/telemetry/trace.rs`, 'a_full_queue_drops_spans_and_counts_them'],
+  MAX_WAITING_TRACES: [
+    `${ENGINE_UNIT}/telemetry/mod.rs`,
+    'traces_up_to_the_limit_wait_for_an_export_and_more_are_counted',
+  ],
+  MAX_WAITING_LINES: [
+    `${ENGINE_UNIT}/telemetry/logs.rs`,
+    'each_collector_receives_each_line_until_it_is_dropped_and_full_queues_are_counted',
+  ],
+  MAX_STREAMS: ['js/convoy/src/client/stream-limit.test.ts', 'toBe(MAX_STREAMS)'],
   DRAIN_TIMEOUT: [
     'tests/blocked-threads.test.ts',
     'survives uncaught errors of functions, and ends on SIGTERM within the drain time while one loops',

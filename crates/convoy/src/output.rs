@@ -344,13 +344,17 @@ mod tests {
         let stream = Stream::default();
         stream.set(|state| state.blocked = true);
         let output = Output::to(stream.clone());
+        output.write("first\n");
+        stream.wait_for_write();
         let line = "x".repeat(MAX_LINE_BYTES - 1) + "\n";
-        for _ in 0..MAX_BYTES / MAX_LINE_BYTES + 10 {
-            output.write(&line);
-        }
-        let queue = output.0.queue.lock();
-        assert!(queue.bytes <= MAX_BYTES && queue.dropped >= 9, "{} {}", queue.bytes, queue.dropped);
-        drop(queue);
+        let state = || {
+            let queue = output.0.queue.lock();
+            (queue.bytes, queue.dropped)
+        };
+        (0..MAX_BYTES / MAX_LINE_BYTES).for_each(|_| output.write(&line));
+        assert_eq!(state(), (MAX_BYTES, 0));
+        output.write("\n");
+        assert_eq!(state(), (MAX_BYTES, 1));
         stream.set(|state| state.blocked = false);
     }
 
@@ -383,6 +387,9 @@ mod tests {
     #[test]
     fn a_cut_is_between_characters_and_states_the_size() {
         assert_eq!(cut(&"short"), "short");
+        let fitting = "x".repeat(MAX_LINE_BYTES);
+        assert_eq!(cut(&fitting), fitting);
+        assert_eq!(cut(&format!("{fitting}y")), format!("{fitting} … (1 more bytes were cut)"));
         let long = "é".repeat(MAX_LINE_BYTES);
         let short = cut(&long);
         assert!(short.starts_with("éé") && short.ends_with(&format!("é … ({MAX_LINE_BYTES} more bytes were cut)")));

@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn as_many_proxies_or_networks_as_the_limit_may_be_given_and_no_more() {
+        let networks = |count: usize| json!((0..count).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>());
+        for (most, one_more) in [(json!(MAX), json!(MAX + 1)), (networks(MAX), networks(MAX + 1))] {
+            assert!(serde_json::from_value::<TrustedProxies>(most).is_ok());
+            assert!(serde_json::from_value::<TrustedProxies>(one_more).is_err());
+        }
+    }
+
+    #[test]
     fn each_form_is_parsed_and_others_are_refused_by_name() {
         assert_eq!(proxies(json!(null)), TrustedProxies::Unstated);
         assert_eq!(proxies(json!(false)), TrustedProxies::None);

@@ -18,6 +18,9 @@ use crate::dispatch::{Key, RouteOptions};
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
 
+/// The path and query of a request's URL. Beyond, the listener stops reading.
+pub(super) const MAX_URL_BYTES: usize = 32 << 10;
+
 /// Headers that may occur only once. Of two, a proxy may have checked the other one, so a
 /// request with two is refused.
 const SINGLETONS: [&str; 14] = [
@@ -92,6 +95,7 @@ fn remove_credentials(head: &mut Parts) {
 }
 
 fn check_headers(head: &Parts, config: &Config) -> Result<(), Failure> {
+    check_url(head)?;
     check_size(&head.headers, config.limits.header_bytes)?;
     check_once(&head.headers)?;
     let host = text(&head.headers, HOST).unwrap_or_default();
@@ -100,6 +104,18 @@ fn check_headers(head: &Parts, config: &Config) -> Result<(), Failure> {
             Code::Forbidden,
             "In development only localhost and plain IP addresses are served; this request has another Host.",
         ));
+    }
+    Ok(())
+}
+
+/// Refuses a URL that is too long.
+fn check_url(head: &Parts) -> Result<(), Failure> {
+    let size = head.uri.path_and_query().map_or(0, |url| url.as_str().len());
+    if size > MAX_URL_BYTES {
+        let message = format!(
+            "The request's URL has {size} bytes; at most {MAX_URL_BYTES} are read. Send long arguments by POST, in a body."
+        );
+        return Err(Failure { status: Some(414), ..Failure::new(Code::PayloadTooLarge, message) });
     }
     Ok(())
 }

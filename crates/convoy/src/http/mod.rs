@@ -89,8 +89,11 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     }
 }
 
-/// The part of a connection's read buffer for the request line, beside the allowed headers.
-const REQUEST_LINE_BYTES: usize = 16 << 10;
+/// Headers of a request; the default of hyper.
+const MAX_HEADERS: usize = 100;
+/// The part of a connection's read buffer beside the URL and the names and values of headers: the
+/// method, the version, and four bytes of separators for each header.
+const SYNTAX_BYTES: usize = 4 * MAX_HEADERS + 100;
 
 async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {
     if let Err(error) = socket.set_nodelay(true) {
@@ -99,7 +102,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     let limits = &engine.config().limits;
     let (header_timeout, write_timeout) =
         (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.slow_reader_ms));
-    let buffer_bytes = limits.header_bytes + REQUEST_LINE_BYTES;
+    let buffer_bytes = guard::MAX_URL_BYTES + limits.header_bytes + SYNTAX_BYTES;
     let (socket, handover) = Handover::lend(WriteTimeout::new(socket, write_timeout));
     let (streams, offering) = (tasks.clone(), handover.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {

@@ -89,6 +89,16 @@ fn only_documents_of_tracked_tables_are_kept() {
 }
 
 #[test]
+fn an_answer_of_the_limit_is_kept_and_one_byte_more_is_not() {
+    for (size, kept) in [(MAX_ANSWER, 1), (MAX_ANSWER + 1, 0)] {
+        let cache = cache();
+        let text = format!(r#"{{"ok":{{"x":"{}"}}}},"#, "x".repeat(size - r#"{"ok":{"x":""}},"#.len()));
+        keep(&cache, &cache.begin(), 1, &text, reads("t", 1));
+        assert_eq!(cache.len(), kept, "{size}");
+    }
+}
+
+#[test]
 fn a_program_that_was_replaced_neither_keeps_nor_uses_answers() {
     let cache = cache();
     let old = loaded(&cache);

@@ -83,3 +83,21 @@ fn resource(options: &TelemetryOptions) -> Resource {
         .with_service_name(options.service_name.clone())
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn traces_up_to_the_limit_wait_for_an_export_and_more_are_counted() {
+        let options =
+            r#"{"sampleRatio":1,"otlp":{"endpoint":"http://127.0.0.1:1","protocol":"http/protobuf","traces":true}}"#;
+        let options = serde_json::from_str(options).expect("options");
+        // Its task does not run, as if the collector did not answer.
+        let (Telemetry { tracer, .. }, _exporters) = Telemetry::new(&options).expect("it is prepared");
+        (0..otlp::MAX_WAITING_TRACES).for_each(|_| drop(tracer.request("request", None)));
+        assert_eq!(tracer.dropped(), 0);
+        drop(tracer.request("request", None));
+        assert_eq!(tracer.dropped(), 1);
+    }
+}

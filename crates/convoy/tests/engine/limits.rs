@@ -73,6 +73,36 @@ async fn headers_of_the_limit_are_read_and_one_byte_more_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_url_and_a_number_of_headers_of_the_limit_are_read_and_one_more_is_not() {
+    let db = TestDb::new().await;
+    let header_bytes = 2_000;
+    let app = db.app_with(json!({ "limits": { "headerBytes": header_bytes } }), tables(), functions()).await;
+    // All limits of the head of a request are reached at once.
+    let request = |url: usize, headers: usize| {
+        let others: Vec<String> = (2..headers - 1).map(|n| format!("x-{n:03}: v\r\n")).collect();
+        let path = "/api/health?x=";
+        let mut left = header_bytes - "hostaconnectionclose".len() - others.len() * "x-000v".len();
+        left -= "y".len();
+        let (pad, value) = ("x".repeat(url - path.len()), "y".repeat(left));
+        let others = others.concat();
+        format!("GET {path}{pad} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{others}y: {value}\r\n\r\n")
+    };
+    for (url, headers, status, message) in [
+        (32 << 10, 100, "200", "\"ok\""),
+        ((32 << 10) + 1, 100, "414", "has 32769 bytes; at most 32768 are read"),
+        (100, 101, "431", ""),
+    ] {
+        let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+        socket.write_all(request(url, headers).as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        within(socket.read_to_string(&mut answer)).await.expect("an answer");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(message), "{url}: {answer}");
+        assert_eq!(answer.contains("PAYLOAD_TOO_LARGE"), status == "414", "{answer}");
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_of_the_limit_is_sent_and_one_byte_more_undoes_its_mutation() {
     let db = TestDb::new().await;
     let sized = |input: &Value| json!("x".repeat(input["size"].as_u64().expect("a size") as usize - 2));

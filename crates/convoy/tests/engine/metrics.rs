@@ -223,6 +223,38 @@ async fn live_queries_are_listed_beside_the_metrics_to_this_machine_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sixteen_connections_are_served_at_once_and_the_next_waits_for_a_place() {
+    let db = TestDb::new().await;
+    let app = measured(&db).await;
+    let address = app.engine.metrics_address().expect("metrics are served");
+    let request = b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = async |socket: &mut TcpStream| {
+        let mut begin = [0; 12];
+        within(socket.read_exact(&mut begin)).await.expect("it answers");
+        assert_eq!(&begin, b"HTTP/1.1 404");
+    };
+    let mut sockets = Vec::new();
+    for _ in 0..16 {
+        let mut socket = TcpStream::connect(address).await.expect("it accepts");
+        socket.write_all(request).await.expect("it reads");
+        answer(&mut socket).await;
+        sockets.push(socket);
+    }
+    let mut next = TcpStream::connect(address).await.expect("the system accepts");
+    next.write_all(request).await.expect("sent");
+    // Meanwhile the others are answered again.
+    for socket in &mut sockets {
+        socket.write_all(request).await.expect("it reads");
+        let mut rest = vec![0; 4_096];
+        within(socket.read(&mut rest)).await.expect("the rest of the first answer");
+    }
+    assert!(next.try_read(&mut [0]).is_err(), "no place is free");
+    drop(sockets.pop());
+    answer(&mut next).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_is_named_when_the_engine_opens() {
     let db = TestDb::new().await;
     let app = measured(&db).await;

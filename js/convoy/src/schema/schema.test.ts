@@ -116,6 +116,7 @@ describe('a schema is refused, with the path of the problem', () => {
       .index('by_city', ['city'])
       // @ts-expect-error also a type error
       .index('by_depth', ['a.b.c.d'])
+      .index('by_object', ['a.b.c'])
       .index('by_dot', ['x.y'])
       .index('by_twice', ['a', 'a'])
       .index('by_none', []);
@@ -148,6 +149,7 @@ describe('a schema is refused, with the path of the problem', () => {
     expect(problemsOf(() => defineSchema({ ['t'.repeat(64)]: defineTable({}) }))).toEqual([
       expect.stringMatching(/1 to 63 bytes/),
     ]);
+    expect(() => defineSchema({ ['t'.repeat(63)]: defineTable({}) })).not.toThrow();
     const other = defineTable({});
     other.name = 'one';
     expect(problemsOf(() => defineSchema({ one: defineTable({}), other }))).toEqual([

@@ -23,6 +23,13 @@ describe('a failure', () => {
     }
   });
 
+  it('has a message of the limit as it is, and one more character is cut', () => {
+    const messageOf = (length: number) =>
+      (JSON.parse(failureJson(new Error('x'.repeat(length)))) as { thrown: { message: string } }).thrown.message;
+    expect(messageOf(16_384)).toBe('x'.repeat(16_384));
+    expect(messageOf(16_385)).toBe(`${'x'.repeat(16_384)} … (1 more characters were cut)`);
+  });
+
   it('of a result has no stack frames, because the function has returned', () => {
     expect(JSON.parse(failureJson(new ResultError('a.b: it is a Promise')))).toEqual({
       thrown: { message: 'a.b: it is a Promise', stack: 'ResultError: a.b: it is a Promise' },

@@ -178,6 +178,8 @@ describe('the texts of settings', () => {
     expect(settingTexts({})).toEqual({});
     const long = 'é'.repeat(4096);
     expect(settingTexts({ 'app.long': long })).toEqual({ 'app.long': long });
+    const many = Object.fromEntries(Array.from({ length: 32 }, (_, n) => [`app.n${n}`, `${n}`]));
+    expect(settingTexts(many)).toEqual(many);
   });
 
   it.each<[unknown, string]>([
