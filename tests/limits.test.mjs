@@ -43,6 +43,10 @@ const EDGES = {
   ],
   maxDocumentsRead: [`${ENGINE}/store.rs`, 'a_scan_over_the_read_limit_fails_without_fetching_all_rows'],
   maxDocumentsWritten: [`${ENGINE}/store.rs`, 'a_mutation_over_the_write_limit_writes_nothing'],
+  documentBytes: [
+    `${ENGINE}/limits/documents.rs`,
+    'a_document_of_the_limit_is_written_and_one_byte_more_has_no_effect',
+  ],
   heartbeatMs: [TIMES, 'quiet_streams_get_a_heartbeat_at_the_interval_and_not_before'],
   headerBytes: [`${ENGINE}/limits.rs`, 'headers_of_the_limit_are_read_and_one_byte_more_is_not'],
   bodyMs: [TIMES, 'a_body_is_waited_for_as_long_as_the_limit'],

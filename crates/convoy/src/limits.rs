@@ -77,6 +77,8 @@ limits! {
     max_documents_read: usize = 32_000, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";
     /// Documents that one call writes.
     max_documents_written: usize = 16_000, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";
+    /// Size of a [document](#size-of-a-document) after a write.
+    document_bytes: usize = 1 << 20, "bytes", 1..=256 << 20, "`PAYLOAD_TOO_LARGE`";
     /// Silence on a stream before a comment is sent.
     heartbeat_ms: u64 = 15_000, "ms", 1..=DAY, "–";
     /// Size of the headers of a request together.
@@ -200,6 +202,6 @@ mod tests {
     #[test]
     fn defaults_are_in_their_ranges() {
         let Limits { streams, query_ms, .. } = Limits::default();
-        assert_eq!((streams, query_ms, RANGES.len()), (20_000, 10_000, 29));
+        assert_eq!((streams, query_ms, RANGES.len()), (20_000, 10_000, 30));
     }
 }

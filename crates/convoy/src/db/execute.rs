@@ -186,7 +186,8 @@ impl Executor {
             rest = after;
             let ops: Vec<&Op> = group.iter().flatten().collect();
             if op.writes()
-                && let Err(failure) = self.budget.write(ops.len())
+                && let Err(failure) =
+                    self.budget.write(ops.len()).and_then(|()| self.budget.whole_documents(ops.iter().copied()))
             {
                 ops.iter().for_each(|_| push_failure(out, &failure));
                 self.progressed(ops.len(), out.len());

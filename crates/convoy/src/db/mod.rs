@@ -3,6 +3,7 @@
 
 mod answer;
 mod budget;
+mod document_size;
 mod execute;
 mod joined_reads;
 mod read;

@@ -57,8 +57,22 @@ impl Executor {
         // A write conflicts over the documents it targets.
         edits.iter().for_each(|(id, _)| self.reads.point(table, *id));
         self.tx_cache.wrote(table);
+        // Outside of a transaction, only the statement can undo its write.
+        let measured = edits.iter().any(|(_, edit)| !matches!(edit, Edit::Replace { .. }));
+        let max_bytes = (measured && matches!(access, Access::Writing(_))).then(|| self.budget.document_limit());
+        let written = match access.run(document::edit(table, self.node, &edits, max_bytes)).await {
+            Ok(written) => written,
+            Err(error) => {
+                let size = error.message().filter(|_| max_bytes.is_some()).and_then(document::size_in);
+                let size = size.ok_or(error)?;
+                let failure = self.budget.refuse_change(table, size);
+                ops.iter().for_each(|_| push_failure(out, &failure));
+                return Ok(());
+            }
+        };
         let mut rows: Vec<(Uuid, Arc<Row>)> = Vec::with_capacity(edits.len());
-        for row in access.run(document::edit(table, self.node, &edits)).await? {
+        let mut refused: Vec<(Uuid, Failure)> = Vec::new();
+        for row in written {
             let id = row.uuid(0)?;
             let old = row_keys(id, row.micros(4)?, row.json(5)?)?;
             let new = row_keys(id, row.micros(1)?, row.json(3)?)?;
@@ -66,12 +80,19 @@ impl Executor {
             let fields = edit.and_then(|(_, edit)| edit.fields());
             self.changed(table, (id, fields), Some(old), Some(new));
             self.wrote(row.text(6)?);
+            if measured && let Err(failure) = self.budget.stored_document(table, row.json(2)?.len()) {
+                refused.push((id, failure));
+            }
             let row = Arc::new(row);
             self.tx_cache.insert(table, id, Some(row.clone()));
             rows.push((id, row));
         }
         for op in ops {
             let Op::Edit { id, edit, .. } = op else { continue };
+            if let Some((_, failure)) = refused.iter().find(|(of, _)| of == id) {
+                push_failure(out, failure);
+                continue;
+            }
             let row = rows.iter().find(|(of, _)| of == id).map(|(_, row)| &**row);
             match edit {
                 Edit::Increment { path, .. } if row.is_none() => {

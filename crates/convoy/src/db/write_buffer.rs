@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::answer::{Content, push_failure, push_ok, push_ok_content};
+use super::budget::Budget;
 use super::savepoints::Savepoints;
 use crate::error::Failure;
 use crate::key::KeyFields;
@@ -115,8 +116,13 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// Applies and answers operations whose documents are loaded.
-    pub(crate) fn answer(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
+    /// Applies and answers operations whose documents are loaded. Patched documents are measured.
+    pub(crate) fn answer(
+        &mut self,
+        ops: &[Result<Op, Failure>],
+        budget: &mut Budget,
+        out: &mut String,
+    ) -> Result<(), DbError> {
         for op in ops {
             match op {
                 Err(failure) => push_failure(out, failure),
@@ -127,7 +133,14 @@ impl WriteBuffer {
                 }
                 Ok(Op::Edit { table, id, edit }) => {
                     let content = self.edit(table, *id, edit)?;
-                    push_ok_content(out, table, *id, content.as_ref())?;
+                    let measured = match (edit, &content) {
+                        (Edit::Patch { .. }, Some(content)) => budget.changed_document(table, content.data()?),
+                        _ => Ok(()),
+                    };
+                    match measured {
+                        Ok(()) => push_ok_content(out, table, *id, content.as_ref())?,
+                        Err(failure) => push_failure(out, &failure),
+                    }
                 }
                 Ok(Op::Delete { table, id }) => {
                     let was_there = self.change(table, *id, |_| Ok(None))?.is_some();

@@ -77,7 +77,7 @@ async fn read_one<S: Strategy>(
         return Ok(());
     }
     let reading = reading.unwrap_or_else(|| cache.begin());
-    let budget = Budget::new(inner.limits.max_documents_read, 0);
+    let budget = Budget::of_reads(inner.limits.max_documents_read);
     let mut executor = Executor::new(inner.node, budget, TxCache::none());
     let start = out.len();
     executor.run(&mut Access::Reading(&inner.autocommit), read, out).await.map_err(|error| scope.stop(error))?;

@@ -97,7 +97,7 @@ impl Dispatcher {
             // Reads may be cached only within one snapshot.
             let tx_cache =
                 if request.function.learned.needs_snapshot.is_set() { scope.tx_cache() } else { TxCache::none() };
-            let budget = Budget::new(limits.documents_read, 0);
+            let budget = Budget::of_reads(limits.documents_read);
             let mut executor = Executor::new(self.inner.node, budget, tx_cache).with_failpoints(&self.inner.failpoints);
             let mut metadata = None;
             let ran = self.run_query(&scope, &mut executor, &mut metadata).await;

@@ -69,7 +69,7 @@ impl CallScope {
     /// The documents that one attempt may read and write.
     pub(super) fn budget(&self) -> Budget {
         let limits = self.limits();
-        Budget::new(limits.documents_read, limits.documents_written)
+        Budget::new(limits.documents_read, limits.documents_written, self.dispatcher.inner.limits.document_bytes)
     }
 
     /// The limits of the call.

@@ -111,10 +111,17 @@ impl DbError {
         }
     }
 
+    /// The database's own message.
+    pub fn message(&self) -> Option<&str> {
+        match std::error::Error::source(self)?.downcast_ref::<sqlx::Error>()? {
+            sqlx::Error::Database(error) => Some(error.message()),
+            _ => None,
+        }
+    }
+
     /// Whether the database's own message contains `text`.
     pub fn message_contains(&self, text: &str) -> bool {
-        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
-        matches!(source, Some(sqlx::Error::Database(error)) if error.message().contains(text))
+        self.message().is_some_and(|message| message.contains(text))
     }
 
     /// The error of a commit that was not answered and did not happen.

@@ -50,7 +50,10 @@ pub(crate) fn insert(table: &Table, node: Uuid, rows: &[(Uuid, Box<RawValue>)]) 
 /// The old keys come from a locking self-join, because `returning old.…` exists only since
 /// Postgres 18. If no indexed field can change, they equal the new keys. Rows are locked in
 /// the order of their ids, so that two statements do not deadlock.
-pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
+///
+/// With `max_bytes`, a document that would be larger is an error, in which [`size_in`] finds its
+/// size.
+pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)], max_bytes: Option<usize>) -> Statement {
     let keys_unchanged = table.traits().no_side_effects && edits.iter().all(|(_, edit)| !changes_keys(table, edit));
     let mut sql = Statement::of(table);
     sql.does("UPDATE");
@@ -101,7 +104,21 @@ pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statem
     let all = if keys_unchanged { "at, keys, at, keys" } else { "at, keys, old_at, old_keys" };
     sql.push("\n), ").log_written(table, node, "new_at, new_keys, old_at, old_keys", all);
     sql.push("select id, at, data, keys, ").push(old).push(", (select xid from mark)\nfrom written");
+    if let Some(max) = max_bytes {
+        // An error also undoes the write.
+        sql.push("\nwhere case when octet_length(data::text) <= ").number(max as u64).push(" then true else ('");
+        sql.push(TOO_LARGE).push("' || octet_length(data::text))::int8 is null end");
+    }
     sql
+}
+
+/// The beginning of a text that is no number, in the error of a document that is too large.
+const TOO_LARGE: &str = "convoy: document too large: ";
+
+/// The size of the document that was too large for [`edit`], by the message of the error.
+pub(crate) fn size_in(message: &str) -> Option<usize> {
+    let (_, size) = message.split_once(TOO_LARGE)?;
+    size.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Deletes documents: `id, created_at, keys, xid` of what was deleted.

@@ -157,17 +157,18 @@ fn writing() {
         set: json(r#"{"body":"b"}"#),
         unset: unset.iter().map(|key| (*key).to_owned()).collect(),
     };
-    let edit = |table: &Table, edit: &Edit| document::edit(table, node, &[(Uuid::max(), edit)]).text().to_owned();
+    let edit = |table: &Table, edit: &Edit| document::edit(table, node, &[(Uuid::max(), edit)], None).text().to_owned();
     insta::assert_snapshot!("patch", edit(&table, &patch(&["k"])));
     insta::assert_snapshot!("patch_keys_unchanged", edit(&table_without_side_effects(), &patch(&["k"])));
     let moving = Edit::Patch { set: json(r#"{"n":5}"#), unset: vec![] };
     insta::assert_snapshot!("patch_keys_changed", edit(&table_without_side_effects(), &moving));
     let both = [(Uuid::nil(), &patch(&[])), (Uuid::max(), &moving)];
-    insta::assert_snapshot!("patch_two", document::edit(&table_without_side_effects(), node, &both).text());
+    insta::assert_snapshot!("patch_two", document::edit(&table_without_side_effects(), node, &both, None).text());
     insta::assert_snapshot!(
         "patch_two_keys_unchanged",
-        document::edit(&table_without_side_effects(), node, &[both[0], both[0]]).text()
+        document::edit(&table_without_side_effects(), node, &[both[0], both[0]], None).text()
     );
+    insta::assert_snapshot!("patch_measured", document::edit(&table, node, &both[..1], Some(1 << 20)).text());
     insta::assert_snapshot!("replace", edit(&table_without_side_effects(), &Edit::Replace { doc: json("{}") }));
     let increment = Edit::Increment { path: vec!["stats".into(), "it's".into()], by: "1".into(), base: "0".into() };
     insta::assert_snapshot!("increment", edit(&table_without_side_effects(), &increment));

@@ -1,6 +1,7 @@
 //! Limits at their edges: at the limit a call works, and one beyond it fails with the named
 //! error and has no effect. `tests/limits.test.mjs` lists the test of each limit.
 
+mod documents;
 mod times;
 
 use std::sync::Arc;

@@ -35,6 +35,11 @@ export interface ConvoyLimits {
   readonly routes?: number;
   /** HTTP routes that may run at once for one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
   readonly routesPerAddress?: number;
+  /**
+   * The largest size of a document after a write, in bytes of its JSON in Postgres (1 MiB); `PAYLOAD_TOO_LARGE`. Documents
+   * that are larger can be read.
+   */
+  readonly documentBytes?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
   readonly streams?: number;
   /** Live streams of one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */

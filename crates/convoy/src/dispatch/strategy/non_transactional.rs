@@ -119,6 +119,7 @@ impl NonTransactional<'_> {
     ) -> Result<(), Failure> {
         let NonTransactional { scope, executor, .. } = self;
         executor.begin_progress(out.len());
+        executor.budget.forget_refused_document();
         if ops.iter().any(|op| matches!(op, Ok(Op::Control(_)))) {
             return Err(misplaced());
         }
@@ -159,6 +160,11 @@ impl NonTransactional<'_> {
         let ran = executor.run(&mut Access::Within(&mut transaction), ops, out).await;
         let Written { changes, xid } = executor.take_written();
         match ran {
+            // It is answered with the failure.
+            Ok(()) if executor.budget.refused_write().is_some() => {
+                transaction.rollback().await;
+                Ok(())
+            }
             Ok(()) if writes => {
                 let committer = &scope.dispatcher.inner.committer;
                 let commit = committer.transaction(transaction, changes.into(), xid, scope.unit()).await;
@@ -202,6 +208,7 @@ impl NonTransactional<'_> {
         let begun = Transaction::begin_with(writers, self.scope.begin(Isolation::Serializable, None)).await;
         let transaction = begun.map_err(|error| self.scope.explain_retryable(&error))?;
         self.executor.begin_transaction(self.scope.tx_cache());
+        self.executor.budget.forget_refused_document();
         self.open = Some(Open { transaction, aborted: Aborted::default() });
         Ok(())
     }

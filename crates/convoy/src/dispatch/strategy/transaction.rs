@@ -53,7 +53,7 @@ impl Aborted {
             return Ok(());
         }
         let Err(error) = executor.run_within(transaction, ops, out).await else {
-            // A rollback to a savepoint does not recover from an exceeded write limit.
+            // A rollback to a savepoint does not recover from an exceeded limit of writes.
             self.0 = executor.budget.refused_write().cloned();
             return Ok(());
         };
@@ -86,7 +86,8 @@ impl Aborted {
         let reads = missing.len();
         let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
         let writes = ops.iter().flatten().filter(|op| op.writes()).count();
-        if let Err(failure) = budget.read(documents).and_then(|()| budget.write(writes)) {
+        let counted = budget.read(documents).and_then(|()| budget.write(writes));
+        if let Err(failure) = counted.and_then(|()| budget.whole_documents(ops.iter().flatten())) {
             fail_all(ops, &failure, out);
             self.0 = budget.refused_write().cloned();
             return Ok(0);
@@ -95,7 +96,8 @@ impl Aborted {
             let rows = access.get_versions(&table, &ids).await?;
             buffer.load(&table, &ids, rows)?;
         }
-        buffer.answer(ops, out)?;
+        buffer.answer(ops, budget, out)?;
+        self.0 = budget.refused_write().cloned();
         Ok(reads)
     }
 }
@@ -241,6 +243,9 @@ pub(super) fn finish(
     };
     let held = held_inserts(metadata, scope)?;
     budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
+    for Insert { table, rows } in &held {
+        rows.iter().try_for_each(|(_, doc)| budget.document(table, doc.get()))?;
+    }
     Ok((result, held))
 }
 
