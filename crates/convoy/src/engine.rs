@@ -32,7 +32,7 @@ use crate::dispatch::{
 use crate::error::{Code, Failure};
 use crate::events::{EventReader, Events};
 use crate::failpoints::Failpoint;
-use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
+use crate::feed::{Feed, FeedDemand, Parts, PeerQueue, ReadRequests};
 use crate::health::Health;
 use crate::http::{DevPage, MetricsEndpoint, Router, RoutesError, SecurityHeaders, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, Retention, SharedRegistry};
@@ -209,7 +209,7 @@ impl Engine {
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let peers = Arc::new(PeerQueue::default());
-        let (read_now, check_schema) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (read_requests, check_schema) = (Arc::new(ReadRequests::default()), Arc::new(Notify::new()));
         let health = Health::default();
         let (failpoints, limits) = (config.failpoints.clone(), &config.limits);
         let retention =
@@ -240,7 +240,7 @@ impl Engine {
             dispatcher: dispatcher.clone(),
             program: program.clone(),
             node,
-            read_now: read_now.clone(),
+            read_requests: read_requests.clone(),
             supervisor: supervisor.clone(),
             metrics: telemetry.metrics.clone(),
             tracer: telemetry.tracer.clone(),
@@ -255,7 +255,7 @@ impl Engine {
             sink,
             in_doubt,
             peer_queue: peers.clone(),
-            read_now,
+            read_requests,
             check_schema,
             health: health.clone(),
             supervisor: supervisor.clone(),

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Parts;
+use super::ReadRequests;
+
 use super::log_cursor::{Cursor, LogRead, Position, Snapshot};
 use crate::change::{Change, ChangeKind, ChangeSink, Changes, InDoubtCommits};
 use crate::config::Config;
@@ -56,7 +58,7 @@ pub(super) struct LogReader {
     /// Whether there are live queries.
     has_subscribers: watch::Receiver<bool>,
     /// Requests a read now.
-    read_now: Arc<Notify>,
+    read_requests: Arc<ReadRequests>,
     /// Receives the condition [`BEHIND`].
     health: Health,
     /// Requests a check of the `_convoy` schema.
@@ -82,7 +84,7 @@ impl LogReader {
             interval,
             in_doubt: parts.in_doubt.clone(),
             has_subscribers: parts.has_subscribers.clone(),
-            read_now: parts.read_now.clone(),
+            read_requests: parts.read_requests.clone(),
             health: parts.health.clone(),
             check_schema: parts.check_schema.clone(),
             failpoints: config.failpoints.clone(),
@@ -109,6 +111,7 @@ impl LogReader {
         let mut has_subscribers = self.has_subscribers.clone();
         let (mut trim, mut failures) = (Trim::new(&self.failpoints), 0u32);
         let mut first = cursor.is_none();
+        let mut served = 0;
         loop {
             let live = *has_subscribers.borrow_and_update();
             let pause = match (failures, live) {
@@ -120,9 +123,10 @@ impl LogReader {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                () = self.read_now.notified(), if live && failures == 0 => {}
+                () = self.read_requests.wait(served), if live && failures == 0 => {}
                 changed = has_subscribers.changed(), if failures == 0 => if changed.is_err() { return },
             }
+            served = self.read_requests.made();
             let read;
             (cursor, read) = self.poll_once(cursor).await;
             match read {

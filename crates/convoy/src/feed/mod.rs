@@ -21,6 +21,7 @@ mod peer_listener;
 mod peer_message;
 mod peer_queue;
 mod peers;
+mod read_requests;
 mod untracked_tables;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 pub(crate) use demand::{FeedDemand, FeedUser};
 pub(crate) use peer_queue::PeerQueue;
+pub(crate) use read_requests::ReadRequests;
 
 use crate::change::{ChangeSink, InDoubtCommits};
 use crate::config::Config;
@@ -64,7 +66,7 @@ pub(crate) struct Parts {
     /// Whether any part of the engine depends on the feed.
     pub has_subscribers: watch::Receiver<bool>,
     /// Requests a read of the log now.
-    pub read_now: Arc<Notify>,
+    pub read_requests: Arc<ReadRequests>,
     /// Requests a check of the `_convoy` schema.
     pub check_schema: Arc<Notify>,
     /// Receives a condition while the log cannot be read.
@@ -124,7 +126,7 @@ impl Feed {
                 peer_table,
                 queue: parts.peer_queue.clone(),
                 heartbeat,
-                read_log: parts.read_now.clone(),
+                read_requests: parts.read_requests.clone(),
                 sink: parts.sink.clone(),
                 tracer: parts.tracer.clone(),
                 failpoints,

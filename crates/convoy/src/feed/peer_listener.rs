@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::peer_message::PeerMessage;
 use super::peer_queue::PeerQueue;
 use super::peers::{HEARTBEAT_INTERVAL, PeerTable, Received};
+use super::read_requests::ReadRequests;
 use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::failpoints::{Failpoint, Failpoints, Point};
 use crate::postgres::{ListenConnection, Postgres};
@@ -38,7 +39,7 @@ pub(super) struct PeerListener {
     /// Requests a heartbeat from the notifier.
     pub heartbeat: Arc<Notify>,
     /// Requests a read of the log.
-    pub read_log: Arc<Notify>,
+    pub read_requests: Arc<ReadRequests>,
     pub sink: Arc<dyn ChangeSink>,
     pub tracer: Tracer,
     pub failpoints: Failpoints,
@@ -134,7 +135,7 @@ impl PeerListener {
         self.peer_table.lock().connected();
         self.heartbeat.notify_one();
         if connections == 1 {
-            self.read_log.notify_one();
+            self.read_requests.make();
         } else {
             self.request_log_read();
         }
@@ -176,7 +177,7 @@ impl PeerListener {
         let Some(message) = PeerMessage::decode(payload) else {
             // Sent by another program or version; the log has the change if there is one.
             tracing::debug!("received a notification that is not Convoy's");
-            self.read_log.notify_one();
+            self.read_requests.make();
             return;
         };
         let Received { changes, span, read_log, sender } = self.peer_table.lock().on_message(message, Instant::now());
@@ -204,7 +205,7 @@ impl PeerListener {
     /// Requests a read of the log, because notifications may have been missed.
     fn request_log_read(&self) {
         if !self.failpoints.has(Failpoint::ListenerSkipsCatchUp) {
-            self.read_log.notify_one();
+            self.read_requests.make();
         }
     }
 }

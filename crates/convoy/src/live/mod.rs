@@ -48,6 +48,7 @@ use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
+use crate::feed::ReadRequests;
 use crate::supervise::Supervisor;
 use crate::telemetry::{Metrics, Tracer};
 use consistency_token::Clock;
@@ -68,7 +69,7 @@ pub(crate) struct Live {
     failpoints: Failpoints,
     clock: Clock,
     /// Triggers a read of the change log.
-    read_now: Arc<Notify>,
+    read_requests: Arc<ReadRequests>,
     /// The earliest refresh may have changed.
     due: Notify,
     /// Functions that the log has a warning about.
@@ -105,7 +106,7 @@ pub(crate) struct LiveParts {
     /// The id of this process.
     pub node: Uuid,
     /// Triggers a read of the change log.
-    pub read_now: Arc<Notify>,
+    pub read_requests: Arc<ReadRequests>,
     /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
     /// Records their runs.
@@ -130,7 +131,7 @@ pub(crate) struct Overview {
 impl Live {
     /// The live queries of these parts; they run once [`Live::run_all`] is called.
     pub(crate) fn new(parts: LiveParts, config: &Config) -> Live {
-        let LiveParts { registry, dispatcher, program, node, read_now, supervisor, metrics, tracer } = parts;
+        let LiveParts { registry, dispatcher, program, node, read_requests, supervisor, metrics, tracer } = parts;
         // A quarter of the read connections stays free for calls.
         let runs = config.pool_size - config.pool_size / 4;
         let slots = RunSlots::new(runs, config.failpoints.has(Failpoint::WaitForTheFirst));
@@ -142,7 +143,7 @@ impl Live {
             dev: config.dev,
             failpoints: config.failpoints.clone(),
             clock: Clock::new(node, config.failpoints.clone()),
-            read_now,
+            read_requests,
             due: Notify::new(),
             warned: Mutex::default(),
             differing: Mutex::default(),

@@ -64,7 +64,7 @@ impl CommitObserver for SessionMutation {
             registry.ack_when_visible(self.session, ReportedMutation::new(&self.key, result), await_feed)
         });
         if await_feed.is_some() {
-            self.live.read_now.notify_one();
+            self.live.read_requests.make();
         }
     }
 }

@@ -198,7 +198,7 @@ impl Live {
         }
         // The log must have been read recently, even if the caller has seen nothing new.
         let until = now.checked_sub(MAX_FEED_AGE).map_or(since, |oldest| since.max(oldest));
-        self.read_now.notify_one();
+        self.read_requests.make();
         let is_read = tokio::time::timeout(FEED_READ_TIMEOUT, self.registry.caught_up_with(until)).await.is_ok();
         if !is_read {
             *self.feed_read_failed.lock() = Some(Instant::now());
