@@ -70,11 +70,13 @@ impl Drop for RequestRecord<'_> {
             self.span.fail(self.status.to_string());
         }
         std::mem::take(&mut self.span).end(|span| {
-            // The path itself may hold names and arguments.
+            // The path itself may hold names and arguments, so its template stands for it.
             let method = known_method(self.method.as_str());
             span.name(method, route.template().into());
             span.set("http.request.method", method);
             span.set("http.route", route.template());
+            span.set("url.path", route.template());
+            span.set("url.scheme", "http");
             span.set("http.response.status_code", i64::from(self.status));
         });
     }

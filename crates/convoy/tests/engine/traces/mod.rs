@@ -83,7 +83,9 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
         .map(|key| attribute(insert, key).expect("a field of the semantic conventions"))
         .into();
     assert_eq!(database, ["postgresql", "INSERT", "messages"]);
-    assert_eq!(attribute(request, "http.response.status_code").as_deref(), Some("200"));
+    let http = ["http.request.method", "http.route", "http.response.status_code", "url.scheme", "url.path"]
+        .map(|key| attribute(request, key).expect("a field of the semantic conventions"));
+    assert_eq!(http, ["POST", "/mutation/{name}", "200", "http", "/mutation/{name}"]);
     app.engine.close().await;
     // The picture of the documentation: CONVOY_TRACE_PICTURE=docs/trace.svg
     if let Some(path) = std::env::var_os("CONVOY_TRACE_PICTURE") {
