@@ -2,13 +2,14 @@
 //! answered by call id.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use convoy::{
-    Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError,
-    RemoteSpan, RouteExchange, UnstartedCall,
+    Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, HostTurn,
+    LinkError, RemoteSpan, RouteExchange, UnstartedCall,
 };
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
@@ -49,6 +50,9 @@ const PING: u32 = 4;
 /// Run a query, and report whether its result depends on anything that changes without a write.
 const OBSERVED_CALL: u32 = 6;
 
+/// The results of the first batches of several calls, each delivered in its turn.
+const TURNS: u32 = 7;
+
 /// A message to the thread.
 pub enum Message {
     /// Run the function or context of this call.
@@ -57,6 +61,11 @@ pub enum Message {
         call: u64,
         batch: u32,
         results: String,
+    },
+    /// The first of these calls, and the results of all: a JSON array of `Turn`s.
+    Turns {
+        first: u64,
+        turns: String,
     },
     Abandon {
         call: u64,
@@ -68,7 +77,10 @@ pub enum Message {
 impl Message {
     fn call(&self) -> Option<u64> {
         match self {
-            Message::Begin(call) | Message::Results { call, .. } | Message::Abandon { call, .. } => Some(*call),
+            Message::Begin(call)
+            | Message::Results { call, .. }
+            | Message::Turns { first: call, .. }
+            | Message::Abandon { call, .. } => Some(*call),
             Message::Ping => None,
         }
     }
@@ -88,6 +100,8 @@ pub struct Calls {
 #[derive(Default)]
 struct Table {
     calls: HashMap<u64, Entry>,
+    /// The call that JavaScript continues when this one has ended.
+    next_turn: HashMap<u64, u64>,
     /// The thread is ending.
     closed: bool,
 }
@@ -126,9 +140,24 @@ impl Calls {
 
     /// Removes a call. Also returns whether JavaScript has begun it.
     fn take(&self, call: u64) -> Option<(CallLink, bool)> {
-        let entry = self.table().calls.remove(&call)?;
+        let mut table = self.table();
+        let next = table.next_turn.remove(&call);
+        let entry = table.calls.remove(&call)?;
         let begun = matches!(entry, Entry::Begun(..));
+        // Dropping a link may run code that takes the lock.
+        drop(table);
+        if let Some(next) = next {
+            self.current.store(next, Ordering::Relaxed);
+        }
         Some((entry.link(), begun))
+    }
+
+    /// Records in which order JavaScript continues these calls.
+    fn set_turns(&self, calls: &[u64]) {
+        let mut table = self.table();
+        let pairs = calls.windows(2).map(|pair| (pair[0], pair[1])).filter(|(call, _)| table.calls.contains_key(call));
+        let pairs: Vec<_> = pairs.collect();
+        table.next_turn.extend(pairs);
     }
 
     /// Marks a call as begun; `None` if it was taken back or abandoned before.
@@ -258,6 +287,10 @@ impl Calls {
                 };
                 (RESULTS, call as i64, batch, results, None, None, None).into()
             }
+            Message::Turns { first, turns } => {
+                current(first);
+                (TURNS, first as i64, 0, Text::A(turns), None, None, None).into()
+            }
             Message::Abandon { call, why } => {
                 current(call);
                 (ABANDON, call as i64, 0, Text::A(why), None, None, None).into()
@@ -268,6 +301,18 @@ impl Calls {
             }
         }
     }
+}
+
+/// `[{"call":…,"batch":…,"answers":[…]},…]`.
+fn turns_json(turns: &[HostTurn]) -> String {
+    let mut json = String::with_capacity(turns.iter().map(|turn| turn.answers.len() + 48).sum());
+    for HostTurn { call, batch, answers } in turns {
+        json.push(if json.is_empty() { '[' } else { ',' });
+        // Writing to a string cannot fail.
+        let _ = write!(json, r#"{{"call":{},"batch":{batch},"answers":{answers}}}"#, call.0);
+    }
+    json.push(']');
+    json
 }
 
 /// A delivery without a task.
@@ -340,6 +385,16 @@ impl FunctionHost for JsHost {
         if self.deliver(Message::Results { call, batch, results }) != Status::Ok {
             drop(self.calls.take(call));
         }
+    }
+
+    fn results_in_turn(&self, turns: &[HostTurn]) -> usize {
+        let calls: Vec<u64> = turns.iter().map(|turn| turn.call.0).collect();
+        let Some(&first) = calls.first() else { return 0 };
+        self.calls.set_turns(&calls);
+        if self.deliver(Message::Turns { first, turns: turns_json(turns) }) != Status::Ok {
+            calls.iter().for_each(|&call| drop(self.calls.take(call)));
+        }
+        turns.len()
     }
 
     fn abandon(&self, CallId(call): CallId, why: &Failure) {

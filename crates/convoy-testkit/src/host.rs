@@ -1,13 +1,13 @@
 //! A function host whose functions are Rust closures, in place of JavaScript.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use convoy::{
-    CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, RouteExchange, Seen,
-    UnstartedCall,
+    CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, HostTurn, RouteExchange,
+    Seen, UnstartedCall,
 };
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
@@ -154,6 +154,15 @@ struct RunningCall {
     seen: Mutex<Option<Seen>>,
     expires_at: Mutex<Option<f64>>,
     user: Mutex<Option<String>>,
+    turns: Mutex<Option<Turns>>,
+}
+
+/// The calls that have their turns after this one, and the documents they read.
+#[derive(Default)]
+struct Turns {
+    next: VecDeque<(CallId, Vec<Value>)>,
+    /// By id, as the last call has read them or as their patches have left them.
+    documents: HashMap<String, Value>,
 }
 
 impl Ctx {
@@ -266,7 +275,39 @@ pub(crate) struct ScriptedHost {
     bodies: Vec<Body>,
     routes: Vec<Body>,
     context: Body,
-    calls: Arc<Mutex<HashMap<CallId, Arc<RunningCall>>>>,
+    calls: Calls,
+}
+
+type Calls = Arc<Mutex<HashMap<CallId, Arc<RunningCall>>>>;
+
+impl Turns {
+    /// Answers the first batch of the next call, unless that was abandoned.
+    fn begin(mut self, calls: &Calls) {
+        let Some((call, mut answers)) = self.next.pop_front() else { return };
+        let Some(running) = calls.lock().get(&call).cloned() else { return };
+        for answer in &mut answers {
+            let id = answer["ok"]["id"].as_str().expect("only documents are answered in advance").to_owned();
+            let document = self.documents.entry(id).or_insert_with(|| answer["ok"].clone());
+            answer["ok"] = document.clone();
+        }
+        *running.turns.lock() = Some(self);
+        let waiting = running.waiting.lock().remove(&0);
+        if let Some(sender) = waiting {
+            drop(sender.send(Value::from(answers).to_string()));
+        }
+    }
+
+    /// Applies what a call has held.
+    fn apply(&mut self, writes: &[Value]) {
+        for write in writes.iter().filter(|write| write["op"] == "patch") {
+            let id = format!("{}:{}", write["table"].as_str().expect("a table"), write["id"].as_str().expect("an id"));
+            let Some(document) = self.documents.get_mut(&id).and_then(Value::as_object_mut) else { continue };
+            document.extend(write["set"].as_object().expect("an object").clone());
+            for key in write["unset"].as_array().expect("an array") {
+                document.remove(key.as_str().expect("a key"));
+            }
+        }
+    }
 }
 
 impl FunctionHost for ScriptedHost {
@@ -284,6 +325,7 @@ impl FunctionHost for ScriptedHost {
             seen: Mutex::default(),
             expires_at: Mutex::default(),
             user: Mutex::default(),
+            turns: Mutex::default(),
         });
         self.calls.lock().insert(call, running.clone());
         let body = match work {
@@ -300,13 +342,14 @@ impl FunctionHost for ScriptedHost {
                 Err(Thrown::Broke(message)) => FunctionResult::Threw { message, stack: String::new() },
             };
             calls.lock().remove(&call);
-            let held = std::mem::take(&mut *running.held.lock());
+            let writes = std::mem::take(&mut *running.held.lock());
+            let held = writes.clone();
             let only_inserts = held.iter().all(|op| op["op"] == "insert");
             let held = (!held.is_empty()).then(|| serde_json::value::to_raw_value(&held).expect("values are JSON"));
-            let (held, writes) = if only_inserts { (held, None) } else { (None, held) };
+            let (held, held_writes) = if only_inserts { (held, None) } else { (None, held) };
             let metadata = CallMetadata {
                 held,
-                writes,
+                writes: held_writes,
                 identity: running.identity.lock().take(),
                 refresh_ms: *running.refresh_ms.lock(),
                 impure: running.impure.load(Ordering::Relaxed),
@@ -315,13 +358,26 @@ impl FunctionHost for ScriptedHost {
                 user: running.user.lock().clone(),
                 unused: false,
             };
+            let returned = matches!(result, FunctionResult::Returned(_));
             let link = running.link.lock().take();
             if let Some(link) = link {
                 // The engine ignores the result of an abandoned call.
                 drop(link.respond(result, metadata));
+                let turns = running.turns.lock().take();
+                if let Some(mut turns) = turns.filter(|_| running.next_batch.load(Ordering::Relaxed) == 1) {
+                    turns.apply(if returned { &writes } else { &[] });
+                    turns.begin(&calls);
+                }
             }
         });
         None
+    }
+
+    fn results_in_turn(&self, turns: &[HostTurn]) -> usize {
+        let answers = |turn: &HostTurn| serde_json::from_str(&turn.answers).expect("the engine answers JSON");
+        let next = turns.iter().map(|turn| (turn.call, answers(turn))).collect();
+        Turns { next, ..Turns::default() }.begin(&self.calls);
+        turns.len()
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {

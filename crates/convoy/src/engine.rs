@@ -178,6 +178,8 @@ pub struct Stats {
     pub handler_runs: u64,
     /// Calls that ended in a serial queue.
     pub queued_calls: u64,
+    /// Turns in serial queues whose first operations were answered together with others.
+    pub turns_together: u64,
     /// Function runs in flight.
     pub running: usize,
     /// Commits that wait for a statement, which they share.
@@ -481,6 +483,7 @@ impl Engine {
         Stats {
             handler_runs: self.dispatcher.handler_runs(),
             queued_calls: self.dispatcher.queued_calls(),
+            turns_together: self.dispatcher.turns_together(),
             running: self.dispatcher.running(),
             waiting_commits: self.dispatcher.waiting_commits(),
             waiting_reads: self.dispatcher.waiting_reads(),

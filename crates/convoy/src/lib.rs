@@ -50,8 +50,8 @@ mod write_log;
 pub use config::{Config, Cors, HeaderChanges, Hsts, Limits, SchemaPolicy, SecurityHeaderOptions};
 pub use dispatch::{
     Activity, CallId, CallLink, CallMetadata, Caller, FunctionHost, FunctionKind, FunctionResult, HostInvocation,
-    HostTask, IncomingCall, LinkError, ProgramDescription, RouteExchange, RouteHead, Seen, Unresponsive, UnstartedCall,
-    WorkerEvent, WorkerId, Workers,
+    HostTask, HostTurn, IncomingCall, LinkError, ProgramDescription, RouteExchange, RouteHead, Seen, Unresponsive,
+    UnstartedCall, WorkerEvent, WorkerId, Workers,
 };
 pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migration};
 pub use error::{Code, Failure};

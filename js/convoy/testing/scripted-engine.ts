@@ -225,6 +225,12 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     this.#deliver?.(DELIVERY.results, callId, batch, JSON.stringify(results), null);
   }
 
+  /** Answers the first batch of each of these calls, in turn. */
+  answerInTurn(turns: readonly { readonly call: number; readonly answers: readonly object[] }[]): void {
+    const text = JSON.stringify(turns.map((turn) => ({ ...turn, batch: 0 })));
+    this.#deliver?.(DELIVERY.turns, turns[0]?.call ?? 0, 0, text, null);
+  }
+
   abandon(callId: number, reason: unknown): void {
     this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null);
   }

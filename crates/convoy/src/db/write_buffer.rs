@@ -91,6 +91,18 @@ impl WriteBuffer {
         missing
     }
 
+    /// Answers operations that only read documents which are loaded and exist; returns false for
+    /// others.
+    pub(crate) fn read_loaded(&self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<bool, DbError> {
+        for op in ops {
+            let Ok(Op::Get { table, id }) = op else { return Ok(false) };
+            let document = self.documents.get(&(table.key.clone(), *id));
+            let Some(content) = document.and_then(|document| document.content.as_ref()) else { return Ok(false) };
+            push_ok_content(out, table, *id, Some(content))?;
+        }
+        Ok(true)
+    }
+
     /// Loads documents of one table: rows of `id, created_at, data, version` for the `ids`
     /// that exist.
     pub(crate) fn load(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Arc<Row>>) -> Result<(), DbError> {

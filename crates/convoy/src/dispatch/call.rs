@@ -23,6 +23,8 @@ pub(super) struct Call {
     id: CallId,
     host: Arc<dyn FunctionHost>,
     messages: mpsc::Receiver<FromHost>,
+    /// A message that was received in advance.
+    received: Option<FromHost>,
     deadline: Instant,
     /// Of a route, whose deadline is for the start of its response.
     route: Option<RouteCall>,
@@ -30,6 +32,8 @@ pub(super) struct Call {
     span: Span,
     /// It was started with prefetched operations.
     prefetched: bool,
+    /// Whether its first batch was answered in advance, and it has sent no other since.
+    in_turn: bool,
 }
 
 impl Call {
@@ -65,19 +69,65 @@ impl Call {
         let host = program.host.clone();
         // Dropping the link of a call that was not started ends the call: its host has exited.
         drop(host.start(invocation, link));
-        Call { id, host, messages, deadline: *deadline, route, over: false, span, prefetched: has_prefetched }
+        Call {
+            id,
+            host,
+            messages,
+            received: None,
+            deadline: *deadline,
+            route,
+            over: false,
+            span,
+            prefetched: has_prefetched,
+            in_turn: false,
+        }
     }
 
     /// The next message of the function; `None` if its host has exited, and then the
     /// function will not finish. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
-        let message = match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
-            Ok(message) => message,
-            Err(_elapsed) if self.route.as_ref().is_some_and(RouteCall::has_begun) => self.messages.recv().await,
-            Err(_elapsed) => return Err(timed_out()),
+        let message = match self.received.take() {
+            Some(received) => Some(received),
+            None => match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
+                Ok(message) => message,
+                Err(_elapsed) if self.route.as_ref().is_some_and(RouteCall::has_begun) => self.messages.recv().await,
+                Err(_elapsed) => return Err(timed_out()),
+            },
         };
         self.over = matches!(message, None | Some(FromHost::Respond { .. }));
+        self.in_turn &= !matches!(message, Some(FromHost::Operate { .. }));
         Ok(message)
+    }
+
+    /// The next message, if it has arrived; [`Call::next`] returns it, too.
+    pub(super) fn peek(&mut self) -> Option<&FromHost> {
+        if self.received.is_none() {
+            // A host that has exited is noticed by `next`.
+            self.received = self.messages.try_recv().ok();
+        }
+        self.received.as_ref()
+    }
+
+    /// The first batch was answered in advance ([`FunctionHost::results_in_turn`]), so it is no
+    /// message any more.
+    pub(super) fn answered_in_turn(&mut self) {
+        self.received = None;
+        self.in_turn = true;
+    }
+
+    /// Whether its first batch was answered in advance, and it has sent no other since.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.in_turn
+    }
+
+    /// The id of the run.
+    pub(super) fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// The host that runs it.
+    pub(super) fn host(&self) -> &Arc<dyn FunctionHost> {
+        &self.host
     }
 
     /// Whether it was started with prefetched operations.

@@ -100,7 +100,7 @@ async fn answer_all<S: Strategy>(
     let is_mutation = scope.function().kind == FunctionKind::Mutation && scope.function().transactional;
     let mut used = Vec::new();
     let first_operations = takes_prefetched(scope).then(|| &scope.function().learned.first_operations);
-    let mut is_first = true;
+    let mut is_first = !call.is_in_turn();
     loop {
         let message = match S::MAX_IDLE {
             Some(max_idle) => tokio::time::timeout(max_idle, call.next()).await.map_err(|_elapsed| Stop::Idle)?,
@@ -182,7 +182,7 @@ async fn write_held<S: Strategy>(scope: &CallScope, strategy: &mut S, writes: &s
 }
 
 /// Ends a JSON array of which each element is followed by a comma.
-fn end_array(answers: &mut String) {
+pub(super) fn end_array(answers: &mut String) {
     if answers.ends_with(',') {
         answers.pop();
     }

@@ -24,6 +24,14 @@ pub trait FunctionHost: Send + Sync + 'static {
     /// Delivers the answers to one batch of operations, a JSON array.
     fn results(&self, call: CallId, batch: u32, results: String);
 
+    /// Delivers the answers to the first batches of several calls, each when the call before it
+    /// has ended: with documents as the patches have left them that earlier calls have held.
+    /// After a call that sends further operations, the rest is not delivered. Returns how many of
+    /// the calls, from the first on, it has accepted; a host that does not support this accepts none.
+    fn results_in_turn(&self, _turns: &[HostTurn]) -> usize {
+        0
+    }
+
     /// Abandons a call; operations and results of its function are ignored from now on.
     fn abandon(&self, call: CallId, why: &Failure);
 
@@ -69,6 +77,17 @@ pub trait FunctionHost: Send + Sync + 'static {
     /// Called when the program was replaced or the engine closes: no new calls are made,
     /// and running ones go on.
     fn retire(&self) {}
+}
+
+/// The answers to the first batch of a call.
+#[derive(Debug)]
+pub struct HostTurn {
+    /// The call.
+    pub call: CallId,
+    /// The number of the batch.
+    pub batch: u32,
+    /// The answers, a JSON array.
+    pub answers: String,
 }
 
 /// A call of which nothing has run, with the link of its messages.

@@ -35,8 +35,8 @@ pub(crate) use commit::idempotency::Key;
 pub(crate) use commit::{CommitObserver, PendingCommits};
 pub(crate) use host::WHOLE;
 pub use host::{
-    Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
-    Unresponsive, UnstartedCall, WorkerId,
+    Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, HostTurn,
+    LinkError, Seen, Unresponsive, UnstartedCall, WorkerId,
 };
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use program::route_of;
@@ -356,6 +356,11 @@ impl Dispatcher {
     /// How many calls ended in a serial queue.
     pub(crate) fn queued_calls(&self) -> u64 {
         self.inner.serial.ended()
+    }
+
+    /// How many turns in serial queues began with operations that were answered together.
+    pub(crate) fn turns_together(&self) -> u64 {
+        self.inner.serial.together()
     }
 
     /// How many calls wait in serial queues.

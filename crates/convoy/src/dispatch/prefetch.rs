@@ -32,7 +32,7 @@ const MAX_FIELDS: usize = 64;
 const MAX_GETS: usize = 32;
 /// After so many runs that fit the template, it is used.
 const CONFIRMED: u32 = 2;
-/// The template is not used any more once more than one run in this many did not fit, besides
+/// A prediction is not used any more once more than one run in this many did not fit, besides
 /// the first few.
 const MISS_SHARE: u64 = 8;
 const FREE_MISSES: u64 = 8;
@@ -48,8 +48,29 @@ struct Learned {
     template: Option<Arc<Template>>,
     /// Runs in a row that fitted.
     confirmed: u32,
+    predictions: Predictions,
+}
+
+/// How often runs of a function did what was predicted.
+#[derive(Default)]
+pub(super) struct Predictions {
     fits: u64,
     misses: u64,
+}
+
+impl Predictions {
+    pub(super) fn record(&mut self, fits: bool) {
+        if fits {
+            self.fits += 1;
+        } else {
+            self.misses += 1;
+        }
+    }
+
+    /// Whether too many runs did something else.
+    pub(super) fn are_useless(&self) -> bool {
+        self.misses > FREE_MISSES + self.fits / MISS_SHARE
+    }
 }
 
 /// Operations as text, with places for values of the input.
@@ -73,7 +94,7 @@ impl FirstOperations {
     fn predict(&self, input: &str) -> Option<String> {
         let template = {
             let learned = self.learned.lock();
-            if learned.confirmed < CONFIRMED || learned.is_useless() {
+            if learned.confirmed < CONFIRMED || learned.predictions.are_useless() {
                 return None;
             }
             learned.template.clone()?
@@ -104,7 +125,7 @@ impl FirstOperations {
     pub(super) fn used(&self, used: bool) {
         let mut learned = self.learned.lock();
         if used {
-            learned.fits += 1;
+            learned.predictions.record(true);
         } else {
             learned.missed();
         }
@@ -113,17 +134,13 @@ impl FirstOperations {
 
 impl Learned {
     fn missed(&mut self) {
-        self.misses += 1;
+        self.predictions.record(false);
         self.confirmed = 0;
     }
 
     /// Whether a run says nothing new, so that its input need not be parsed.
     fn learns_nothing(&self, only_reads: bool) -> bool {
-        self.is_useless() || !only_reads && self.template.is_none()
-    }
-
-    fn is_useless(&self) -> bool {
-        self.misses > FREE_MISSES + self.fits / MISS_SHARE
+        self.predictions.are_useless() || !only_reads && self.template.is_none()
     }
 }
 
@@ -325,7 +342,7 @@ mod tests {
             first.record("{}", &get(&n.to_string()), true);
             assert_eq!(first.predict("{}"), None);
         }
-        assert!(first.learned.lock().is_useless());
+        assert!(first.learned.lock().predictions.are_useless());
     }
 
     #[test]

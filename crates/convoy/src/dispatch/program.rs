@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::call_limits::OwnLimits;
-use super::prefetch::FirstOperations;
+use super::prefetch::{FirstOperations, Predictions};
 use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::config::Cors;
 use crate::error::{Code, Failure};
@@ -122,6 +123,9 @@ pub(crate) struct RouteOptions {
 pub(crate) struct LearnedTraits {
     /// The operations with which it begins.
     pub(super) first_operations: FirstOperations,
+    /// Whether it only reads documents in its first batch and holds its writes, so that its turn
+    /// in a serial queue needs one delivery.
+    pub(super) turns: Mutex<Predictions>,
     /// It issued more than one statement, so it starts in a snapshot.
     pub needs_snapshot: Latch,
     /// It sent an operation that needs a transaction, so it starts in one.

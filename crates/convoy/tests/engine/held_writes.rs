@@ -1,5 +1,8 @@
 //! Patches that the host holds until the function returns.
 
+use std::time::Duration;
+
+use convoy::Code;
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
@@ -28,6 +31,23 @@ fn functions() -> Functions {
             let n = before["n"].as_i64().expect("a number") + 1;
             hold_patch(&ctx, "counters", &input["id"], json!({ "n": n }));
             Ok(json!(n))
+        })
+        // Does one of several things beside, as its input says.
+        .mutation("countAmong", |ctx, input| async move {
+            let before = read(&ctx, "counters", &input["id"]).await?;
+            let n = before["n"].as_i64().expect("a number") + 1;
+            let beside = input["beside"].as_str().unwrap_or_default();
+            if beside == "reads" {
+                let count = json!({
+                    "op": "count", "table": "names", "index": null, "eq": [], "order": "asc", "limit": null,
+                });
+                ctx.op(count).await?;
+            }
+            if beside == "waits" {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            hold_patch(&ctx, "counters", &input["id"], json!({ "n": n }));
+            if beside == "throws" { Err(Thrown::Refused(Code::Forbidden, "no".into())) } else { Ok(json!(n)) }
         })
         .mutation("countAndNote", |ctx, input| async move {
             let before = read(&ctx, "counters", &input["id"]).await?;
@@ -134,5 +154,49 @@ async fn in_a_transaction_are_statements_of_it() {
     assert_eq!((taken.status, taken.code()), (409, "CONFLICT"), "{:?}", taken.body);
     let names = db.psql().await.column("select data ->> 'name' from names order by 1").await;
     assert_eq!(names, ["bob", "eve"]);
+    app.engine.close().await;
+}
+
+/// Calls over a hot document have their turns in a serial queue: the host receives the answers to
+/// the first operations of several at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_calls_that_have_their_turns_together_are_seen_by_the_calls_after_them() {
+    let db = TestDb::new().await;
+    let (app, id) = opened(&db).await;
+    // Few calls do more than read, hold and return.
+    let beside = |n: usize| match n % 40 {
+        3 => "reads",
+        17 => "waits",
+        7 | 27 => "throws",
+        _ => "nothing",
+    };
+    let mut counts = Vec::new();
+    let mut sent = 0;
+    // How soon the document is hot depends on the machine.
+    while app.engine.stats().turns_together < 200 && sent < 20_000 {
+        let callers = (0..32).map(|caller| {
+            let (client, args) = (app.client(), json!({ "id": id, "beside": beside(sent + caller) }));
+            tokio::spawn(async move { client.mutate("countAmong", args).await })
+        });
+        let callers: Vec<_> = callers.collect();
+        for (caller, call) in callers.into_iter().enumerate() {
+            let reply = call.await.expect("an answer");
+            match beside(sent + caller) {
+                "throws" => assert_eq!(reply.status, 403, "{:?}", reply.body),
+                // Under contention a call may run out of retries.
+                _ if reply.status == 409 => {}
+                _ => counts.push(reply.data().as_i64().expect("a number")),
+            }
+        }
+        sent += 32;
+    }
+    assert!(
+        app.engine.stats().turns_together >= 200,
+        "turns were together {} times",
+        app.engine.stats().turns_together
+    );
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=counts.len() as i64).collect::<Vec<_>>());
+    assert_eq!(counter(&app, &id).await["n"], json!(counts.len()));
     app.engine.close().await;
 }

@@ -17,7 +17,8 @@ import type { Scope } from './scope.js';
 /** Held writes may be sent together with the result, so their size is limited. */
 const MAX_HELD_BYTES = 8 << 20;
 
-interface Answer extends LossyAnswer {
+/** The answer to one operation. */
+export interface Answer extends LossyAnswer {
   readonly ok?: unknown;
   readonly error?: unknown;
 }
@@ -51,6 +52,7 @@ function failure<T>(error: T): T {
 /** Writes that were never sent: a member of `CallMetadata`, with its JSON. */
 export interface Held {
   readonly member: 'held' | 'writes';
+  readonly writes: readonly Operation[];
   readonly json: string;
 }
 
@@ -86,6 +88,11 @@ export class Batches {
   /** Whether there are prefetched operations, and no batch was issued so far. */
   get leftPrefetched(): boolean {
     return this.#prefetched !== null;
+  }
+
+  /** How many batches were issued. */
+  get count(): number {
+    return this.#next;
   }
 
   /** Why no batch is sent any more; `null` while the call runs. */
@@ -150,23 +157,23 @@ export class Batches {
     const writes = this.#held.map(({ operation }) => operation).filter(({ op }) => op !== 'savepoint');
     this.#held = [];
     if (writes.length === 0) return null;
-    return { member: writes.every(({ op }) => op === 'insert') ? 'held' : 'writes', json: this.#json(writes) };
+    return { member: writes.every(({ op }) => op === 'insert') ? 'held' : 'writes', writes, json: this.#json(writes) };
   }
 
   /** Resolves the operations of a batch with `text`, a JSON array in their order. */
   resolveBatch(batch: number, text: string | Buffer): void {
-    const waiters = this.#sent?.get(batch);
-    if (waiters === undefined) return;
-    this.#sent?.delete(batch);
-    let answers: Answer[];
+    if (this.#sent?.has(batch) !== true) return;
     try {
       const json = typeof text === 'string' ? text : boundedText("The result of this call's database operations", text);
-      answers = parseJson(json) as Answer[];
+      this.resolveWith(batch, parseJson(json) as Answer[]);
     } catch (error) {
-      for (const waiter of waiters) waiter.reject(failure(error));
-      return;
+      for (const waiter of this.#takeSent(batch)) waiter.reject(failure(error));
     }
-    waiters.forEach((waiter, index) => {
+  }
+
+  /** Resolves the operations of a batch with their answers, in their order. */
+  resolveWith(batch: number, answers: readonly Answer[]): void {
+    this.#takeSent(batch).forEach((waiter, index) => {
       const answer = answers[index];
       if (answer === undefined) waiter.reject(failure(new ConvoyError('INTERNAL', 'The engine sent too few results.')));
       else if (answer.error !== undefined) waiter.reject(failure(errorFromPayload(answer.error)));
@@ -175,6 +182,12 @@ export class Batches {
         waiter.resolve(answer.ok);
       }
     });
+  }
+
+  #takeSent(batch: number): readonly Waiter[] {
+    const waiters = this.#sent?.get(batch) ?? [];
+    this.#sent?.delete(batch);
+    return waiters;
   }
 
   /** Rejects all pending operations with `reason` and sends no further batch. Held writes can still be taken. */

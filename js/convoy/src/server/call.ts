@@ -8,7 +8,7 @@
  */
 
 import { ConvoyError } from '../values/errors.js';
-import { Batches, type Held, type Prefetched } from './batches.js';
+import { type Answer, Batches, type Held, type Prefetched } from './batches.js';
 import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyAnswer, LossyValues } from './lossy-values.js';
@@ -167,6 +167,16 @@ export class Call {
   /** Resolves the operations of a batch with `text`, a JSON array in their order. */
   resolveBatch(batch: number, text: string | Buffer): void {
     this.#batches.resolveBatch(batch, text);
+  }
+
+  /** Resolves the operations of a batch with their answers, in their order. */
+  resolveWith(batch: number, answers: readonly Answer[]): void {
+    this.#batches.resolveWith(batch, answers);
+  }
+
+  /** How many batches of operations it has issued. */
+  get batchCount(): number {
+    return this.#batches.count;
   }
 
   /** Resolves when no operation is pending; `null` when none is. Rejects with the first unhandled failure. */

@@ -9,7 +9,7 @@ import { parseMaybeAsync } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
 import { createAuth, signedInUser } from './auth.js';
-import type { Prefetched } from './batches.js';
+import type { Held, Prefetched } from './batches.js';
 import { Call } from './call.js';
 import { callerFingerprint } from './caller-fingerprint.js';
 import { ContextObserver } from './context-observer.js';
@@ -25,6 +25,7 @@ import { callHandler, type NamedFunction, type Program, watched } from './progra
 import { type Caller, CONTEXT_ONLY, type InheritedContext, NO_CALLER, type RequestJson, RootRun } from './root-run.js';
 import { RouteCall } from './route-call.js';
 import { inSpan } from './telemetry/user-spans.js';
+import { Turns } from './turns.js';
 import { assertContext, assertOwnDatabase, expiryOf, withBase } from './validate-context.js';
 
 /** A call that the engine has delivered. */
@@ -61,6 +62,7 @@ export class Host {
       else if (kind === DELIVERY.route) this.#run(program, program.routes[index], { callId, text, request });
       else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, { callId, text, request });
       else if (kind === DELIVERY.results) this.#resolveBatch(callId, index, text);
+      else if (kind === DELIVERY.turns) this.#beginTurn(Turns.parse(text));
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
     };
   }
@@ -194,19 +196,42 @@ export class Host {
     // A result may have code of its own: `toJSON`, and getters.
     const text = watched(program, fn, call, () => resultJson(fn.name, result, { maxBytes, lossy: call.lossy }));
     if (!this.#finish(run)) return;
-    let metadata: string | null;
+    let held: Held | null;
     try {
-      metadata = run.metadata(run.call.takeHeld());
+      held = run.call.takeHeld();
     } catch (error) {
       // A document of a held write was changed after its check.
       this.#respond(run.call.id, false, failureJson(error), null);
+      this.#endTurn(run, null);
       return;
     }
-    this.#respond(run.call.id, true, text, metadata);
+    this.#respond(run.call.id, true, text, run.metadata(held));
+    this.#endTurn(run, held);
   }
 
   #fail(run: RootRun, error: unknown): void {
-    if (this.#finish(run)) this.#respond(run.call.id, false, failureJson(error), run.metadata(null));
+    if (!this.#finish(run)) return;
+    this.#respond(run.call.id, false, failureJson(error), run.metadata(null));
+    this.#endTurn(run, null);
+  }
+
+  /** Answers the first operations of the next call of `turns`, if it is still expected. */
+  #beginTurn(turns: Turns): void {
+    const turn = turns.next();
+    if (turn === null) return;
+    const run = this.#runs.get(turn.call);
+    // The engine has abandoned the call, so it starts those after it again.
+    if (run === undefined) return;
+    run.turns = turns;
+    run.call.resolveWith(turn.batch, turn.answers);
+  }
+
+  /** Begins the next turn after a run has ended, with what it has written. */
+  #endTurn(run: RootRun, held: Held | null): void {
+    // After further operations the engine starts the other calls again: it does not know their documents any more.
+    if (run.turns === null || run.call.batchCount > 1) return;
+    run.turns.end(held?.writes ?? []);
+    this.#beginTurn(run.turns);
   }
 
   /** Ends a run whose handler has ended. False if the run had ended before, so that no response is expected. */

@@ -244,6 +244,8 @@ export const DELIVERY = {
   route: 5,
   /** A no-op whose return shows the engine that this thread is responsive. */
   ping: 4,
+  /** The results of batches of several calls, each delivered in its turn; `text` is the JSON of `Turn[]`. */
+  turns: 7,
   /** As `call`, and the response says if the result depends on anything that changes without a write. */
   observedCall: 6,
 } as const;

@@ -9,6 +9,7 @@ import { internalQuery } from './functions.js';
 import type { CallMetadata } from './native.js';
 import type { NamedFunction, Program } from './program.js';
 import { Run } from './run.js';
+import type { Turns } from './turns.js';
 
 /** A request as the engine passes it, parsed. */
 export interface RequestJson extends ConvoyRequest {
@@ -66,6 +67,8 @@ export class RootRun extends Run {
   user: string | null = null;
   /** When the credentials in its context expire, in milliseconds since 1970. */
   expiresAt: number | null = null;
+  /** The turns of which this run has one, once it began. */
+  turns: Turns | null = null;
 
   constructor(program: Program, fn: NamedFunction, call: Call, caller: Caller) {
     super(program, fn, call, caller.inherited === null ? {} : { depth: caller.inherited.depth });

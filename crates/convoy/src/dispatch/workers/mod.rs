@@ -26,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, FunctionHost, HostInvocation, Unresponsive, UnstartedCall, WorkerId};
+use super::{CallId, CallLink, FunctionHost, HostInvocation, HostTurn, Unresponsive, UnstartedCall, WorkerId};
 use crate::error::{Code, Failure};
 use crate::supervise::{Part, Supervisor};
 use pool::{Pool, Running, WorkerSlot};
@@ -286,6 +286,18 @@ impl FunctionHost for Workers {
         if let Some(worker) = self.of(call) {
             worker.host.results(call, batch, results);
         }
+    }
+
+    fn results_in_turn(&self, turns: &[HostTurn]) -> usize {
+        let Some(worker) = turns.first().and_then(|first| self.of(first.call)) else { return 0 };
+        let together = {
+            let pool = self.pool.lock();
+            let is_there = |turn: &&HostTurn| {
+                pool.calls.get(&turn.call).is_some_and(|running| Arc::ptr_eq(&running.worker, &worker))
+            };
+            turns.iter().take_while(is_there).count()
+        };
+        worker.host.results_in_turn(&turns[..together])
     }
 
     fn abandon(&self, call: CallId, why: &Failure) {

@@ -114,6 +114,17 @@ impl Group {
         in_time && shares && same_timeout && self.finished.len() < MAX_CALLS
     }
 
+    /// The number of calls that have finished.
+    pub(super) fn len(&self) -> usize {
+        self.finished.len()
+    }
+
+    /// The writes that were not sent yet, and the loaded documents; `None` if each write is sent
+    /// at once.
+    pub(super) fn buffer(&self) -> Option<&WriteBuffer> {
+        self.buffer.as_ref()
+    }
+
     /// Whether no call has finished yet.
     pub(super) fn is_empty(&self) -> bool {
         self.finished.is_empty()

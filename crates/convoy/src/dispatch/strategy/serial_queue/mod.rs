@@ -13,6 +13,7 @@
 //! idles for too long during its turn is evicted.
 
 mod group;
+mod in_turn;
 mod task;
 mod turn;
 
@@ -43,6 +44,8 @@ pub(in crate::dispatch) struct SerialQueues {
     queues: Mutex<HashMap<Arc<str>, Queue>>,
     next: AtomicU64,
     ended: AtomicU64,
+    /// Turns whose first operations were answered together with those of others.
+    together: AtomicU64,
 }
 
 #[derive(Default)]
@@ -112,6 +115,11 @@ impl SerialQueues {
     /// How many calls have ended in a queue.
     pub(crate) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// How many turns began with operations that were answered together.
+    pub(crate) fn together(&self) -> u64 {
+        self.together.load(Ordering::Relaxed)
     }
 
     /// Adds a call. Returns whether the queue was idle, and whether another call of this

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::future::{Either, select};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -13,21 +14,22 @@ use super::{MAX_ABORTS, QueuedCall};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::contention::document_ids;
 use crate::dispatch::strategy::{Attempt, ReadWriteSet};
+use crate::postgres::DbError;
 use crate::schema::Table;
 
 /// How many functions are started before their turn. While one waits for Postgres, the next
 /// ones run up to their first operation.
-const PREFETCH: usize = 4;
+const PREFETCH: usize = 16;
 /// The most documents that are read before the calls of a group ask for them.
 const MAX_LOADED: usize = 256;
 
 /// The task of one queue.
 pub(super) struct QueueTask {
-    dispatcher: Dispatcher,
+    pub(super) dispatcher: Dispatcher,
     name: Arc<str>,
     lock: u32,
     /// Started functions, in the order of their turns.
-    prefetched: VecDeque<Member>,
+    pub(super) prefetched: VecDeque<Member>,
 }
 
 impl QueueTask {
@@ -42,12 +44,13 @@ impl QueueTask {
 
     /// Runs groups until no call waits.
     pub(super) async fn work(mut self) {
+        let mut begun = None;
         loop {
             self.prefetch(true);
             if self.prefetched.is_empty() {
                 return;
             }
-            self.run_group().await;
+            begun = self.run_group(begun).await;
         }
     }
 
@@ -93,34 +96,52 @@ impl QueueTask {
         named
     }
 
-    async fn run_group(&mut self) {
-        let statement_timeout =
-            self.prefetched.front().and_then(|first| first.waiting.scope.limits().statement_timeout);
-        let begin = || Group::begin(self.dispatcher.clone(), self.lock, statement_timeout);
-        let begun = async {
-            let mut group = begin().await?;
-            let named = self.named_documents(&group);
-            let Err(error) = group.load(named).await else { return Ok(group) };
-            // The calls may not read them.
-            tracing::debug!(cause = %error, queue = &*self.name, "a group runs without documents read in advance");
-            group.abort().await;
-            begin().await
+    /// Begins a group that the next call can join.
+    fn begin(&self) -> impl Future<Output = Result<Group, DbError>> + use<> {
+        let first = self.prefetched.front();
+        let statement_timeout = first.and_then(|first| first.waiting.scope.limits().statement_timeout);
+        Group::begin(self.dispatcher.clone(), self.lock, statement_timeout)
+    }
+
+    /// The next group, with the documents that its calls name.
+    async fn loaded_group(&self, begun: Option<Group>) -> Result<Group, DbError> {
+        let mut group = match begun {
+            Some(group) if self.prefetched.front().is_some_and(|first| group.accepts(&first.waiting)) => group,
+            other => {
+                if let Some(group) = other {
+                    group.abort().await;
+                }
+                self.begin().await?
+            }
         };
-        let mut group = match begun.await {
+        let named = self.named_documents(&group);
+        let Err(error) = group.load(named).await else { return Ok(group) };
+        // The calls may not read them.
+        tracing::debug!(cause = %error, queue = &*self.name, "a group runs without documents read in advance");
+        group.abort().await;
+        self.begin().await
+    }
+
+    /// Runs a group, and returns the next one if it was begun meanwhile.
+    async fn run_group(&mut self, begun: Option<Group>) -> Option<Group> {
+        let mut group = match self.loaded_group(begun).await {
             Ok(group) => group,
             Err(error) => {
                 tracing::debug!(cause = %error, queue = &*self.name, "a group of a serial queue did not begin; its calls run outside of it");
                 while let Some(member) = self.prefetched.pop_front() {
                     self.end(member.waiting, Attempt::NeedsOther);
                 }
-                return;
+                return None;
             }
         };
         loop {
             self.prefetch(false);
-            let Some(mut member) = self.prefetched.pop_front_if(|next| group.accepts(&next.waiting)) else { break };
+            self.answer_in_turn(&group);
+            let accepts = |next: &mut Member| next.in_turn || group.accepts(&next.waiting);
+            let Some(mut member) = self.prefetched.pop_front_if(accepts) else { break };
             match group.run_turn(&mut member).await {
                 Ok(TurnEnd::Finished { result, keyed }) => {
+                    self.end_turn(&member);
                     self.dispatcher.inner.contention.record_finished(&member.waiting.scope.function().name);
                     group.add(member, result, keyed);
                 }
@@ -129,23 +150,53 @@ impl QueueTask {
                     group.keep_written(member.run.executor.take_written());
                     self.leave(member.waiting, why);
                     if poisoned {
-                        return self.abort(group, Abort::Poisoned, None).await;
+                        self.abort(group, Abort::Poisoned, None).await;
+                        return None;
                     }
                 }
-                Ok(TurnEnd::Fatal(why)) => return self.abort_by(group, member.waiting, why).await,
-                Err(abort) => return self.abort(group, abort, Some(member.waiting)).await,
+                Ok(TurnEnd::Fatal(why)) => {
+                    self.abort_by(group, member.waiting, why).await;
+                    return None;
+                }
+                Err(abort) => {
+                    self.abort(group, abort, Some(member.waiting)).await;
+                    return None;
+                }
             }
         }
-        // Functions run up to their first operation during the commit.
+        self.commit(group).await
+    }
+
+    /// Commits a group and answers its calls. Functions run up to their first operation during the
+    /// commit, and the next group begins: its transaction waits for the lock of the queue, so it
+    /// sees what this one has committed.
+    async fn commit(&mut self, group: Group) -> Option<Group> {
         self.prefetch(false);
-        match group.commit().await {
+        let next = (!self.prefetched.is_empty()).then(|| Box::pin(self.begin()));
+        let (committed, next) = match next {
+            None => (group.commit().await, None),
+            Some(begin) => match select(Box::pin(group.commit()), begin).await {
+                Either::Left((committed, begin)) => (committed, Some(Either::Left(begin))),
+                Either::Right((begun, commit)) => (commit.await, Some(Either::Right(begun))),
+            },
+        };
+        match committed {
             Ok(ended) => ended.into_iter().for_each(|(waiting, attempt)| self.end(waiting, attempt)),
             Err((abort, finished)) => self.repeat(finished, None, abort),
         }
+        let begun = match next? {
+            Either::Left(begin) => begin.await,
+            Either::Right(begun) => begun,
+        };
+        // After an error the next group begins again, since this one may have waited for the commit.
+        begun
+            .inspect_err(|error| tracing::debug!(cause = %error, queue = &*self.name, "a group did not begin early"))
+            .ok()
     }
 
     /// Ends the call of a member that leaves its group, or starts it again.
     fn leave(&mut self, waiting: QueuedCall, why: Leaves) {
+        self.restart_in_turn();
         match why {
             Leaves::NeedsOther => {
                 // Like a function that fails after writing, it gets no buffer from now on.
@@ -191,6 +242,7 @@ impl QueueTask {
     /// Starts the calls of an aborted group again, in the same order. A call that has had
     /// conflicts or was rejected in a group of one is answered instead.
     fn repeat(&mut self, mut finished: Vec<Finished>, last: Option<QueuedCall>, why: Abort) {
+        self.restart_in_turn();
         if let (Abort::Rejected(error), 1, None) = (&why, finished.len(), &last)
             && let Some(one) = finished.pop()
         {

@@ -22,7 +22,11 @@ const TURN_SAVEPOINT: u32 = u32::MAX;
 pub(super) struct Member {
     pub waiting: QueuedCall,
     pub run: TransactionRun,
-    call: Call,
+    pub call: Call,
+    /// Its first operations were answered in advance; see [`super::in_turn`].
+    pub in_turn: bool,
+    /// Since then it has done no more than its host has applied to the answers of others.
+    pub as_predicted: bool,
 }
 
 /// How a member's turn ended.
@@ -85,12 +89,12 @@ impl Member {
         let call = Call::start(&waiting.scope);
         let mut run = TransactionRun::new(waiting.scope.clone());
         run.shared = !waiting.is_single();
-        Member { waiting, run, call }
+        Member { waiting, run, call, in_turn: false, as_predicted: false }
     }
 
     /// Runs the function to its end.
     pub(super) async fn run_turn(&mut self, transaction: &mut Transaction) -> TurnEnd {
-        let Member { waiting, run, call } = self;
+        let Member { waiting, run, call, .. } = self;
         run.undo_start = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
         // A buffered function needs no savepoint, because the buffer has an undo log.
         let savepoint = waiting.scope.function().learned.needs_savepoint.is_set() && run.buffer.is_none();
@@ -113,7 +117,11 @@ impl Member {
         metadata: CallMetadata,
     ) -> TurnEnd {
         let keyed = Keyed::of(&self.waiting.scope, metadata.identity.as_deref());
-        let (result, held) = match self.run.finish(ended, &metadata) {
+        let wrote = metadata.held.is_some() || metadata.writes.is_some();
+        let finished = self.run.finish(ended, &metadata);
+        // The host has applied the writes of a function that has returned.
+        self.as_predicted = self.call.is_in_turn() && (finished.is_ok() || !wrote);
+        let (result, held) = match finished {
             Ok(finished) => finished,
             Err(failure) => return self.stopped(transaction, savepoint, Stop::Failed(failure), keyed).await,
         };
@@ -126,6 +134,7 @@ impl Member {
             Err(stop) => {
                 // Postgres rejects all statements until a rollback to the savepoint.
                 self.run.executor.set_dirty();
+                self.as_predicted = false;
                 self.stopped(transaction, savepoint, stop, keyed).await
             }
         }
