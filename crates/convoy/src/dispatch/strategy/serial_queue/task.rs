@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::{Either, select};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,7 +13,6 @@ use super::{MAX_ABORTS, QueuedCall};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::contention::document_ids;
 use crate::dispatch::strategy::{Attempt, ReadWriteSet};
-use crate::postgres::DbError;
 use crate::schema::Table;
 
 /// How many functions are started before their turn. While one waits for Postgres, the next
@@ -44,13 +42,12 @@ impl QueueTask {
 
     /// Runs groups until no call waits.
     pub(super) async fn work(mut self) {
-        let mut begun = None;
         loop {
             self.prefetch(true);
             if self.prefetched.is_empty() {
                 return;
             }
-            begun = self.run_group(begun).await;
+            self.run_group().await;
         }
     }
 
@@ -96,42 +93,29 @@ impl QueueTask {
         named
     }
 
-    /// Begins a group that the next call can join.
-    fn begin(&self) -> impl Future<Output = Result<Group, DbError>> + use<> {
-        let first = self.prefetched.front();
-        let statement_timeout = first.and_then(|first| first.waiting.scope.limits().statement_timeout);
-        Group::begin(self.dispatcher.clone(), self.lock, statement_timeout)
-    }
-
-    /// The next group, with the documents that its calls name.
-    async fn loaded_group(&self, begun: Option<Group>) -> Result<Group, DbError> {
-        let mut group = match begun {
-            Some(group) if self.prefetched.front().is_some_and(|first| group.accepts(&first.waiting)) => group,
-            other => {
-                if let Some(group) = other {
-                    group.abort().await;
-                }
-                self.begin().await?
-            }
+    async fn run_group(&mut self) {
+        // Those that the last group has left, because it was aborted.
+        self.restart_in_turn();
+        let statement_timeout =
+            self.prefetched.front().and_then(|first| first.waiting.scope.limits().statement_timeout);
+        let begin = || Group::begin(self.dispatcher.clone(), self.lock, statement_timeout);
+        let begun = async {
+            let mut group = begin().await?;
+            let named = self.named_documents(&group);
+            let Err(error) = group.load(named).await else { return Ok(group) };
+            // The calls may not read them.
+            tracing::debug!(cause = %error, queue = &*self.name, "a group runs without documents read in advance");
+            group.abort().await;
+            begin().await
         };
-        let named = self.named_documents(&group);
-        let Err(error) = group.load(named).await else { return Ok(group) };
-        // The calls may not read them.
-        tracing::debug!(cause = %error, queue = &*self.name, "a group runs without documents read in advance");
-        group.abort().await;
-        self.begin().await
-    }
-
-    /// Runs a group, and returns the next one if it was begun meanwhile.
-    async fn run_group(&mut self, begun: Option<Group>) -> Option<Group> {
-        let mut group = match self.loaded_group(begun).await {
+        let mut group = match begun.await {
             Ok(group) => group,
             Err(error) => {
                 tracing::debug!(cause = %error, queue = &*self.name, "a group of a serial queue did not begin; its calls run outside of it");
                 while let Some(member) = self.prefetched.pop_front() {
                     self.end(member.waiting, Attempt::NeedsOther);
                 }
-                return None;
+                return;
             }
         };
         loop {
@@ -150,48 +134,19 @@ impl QueueTask {
                     group.keep_written(member.run.executor.take_written());
                     self.leave(member.waiting, why);
                     if poisoned {
-                        self.abort(group, Abort::Poisoned, None).await;
-                        return None;
+                        return self.abort(group, Abort::Poisoned, None).await;
                     }
                 }
-                Ok(TurnEnd::Fatal(why)) => {
-                    self.abort_by(group, member.waiting, why).await;
-                    return None;
-                }
-                Err(abort) => {
-                    self.abort(group, abort, Some(member.waiting)).await;
-                    return None;
-                }
+                Ok(TurnEnd::Fatal(why)) => return self.abort_by(group, member.waiting, why).await,
+                Err(abort) => return self.abort(group, abort, Some(member.waiting)).await,
             }
         }
-        self.commit(group).await
-    }
-
-    /// Commits a group and answers its calls. Functions run up to their first operation during the
-    /// commit, and the next group begins: its transaction waits for the lock of the queue, so it
-    /// sees what this one has committed.
-    async fn commit(&mut self, group: Group) -> Option<Group> {
+        // Functions run up to their first operation during the commit.
         self.prefetch(false);
-        let next = (!self.prefetched.is_empty()).then(|| Box::pin(self.begin()));
-        let (committed, next) = match next {
-            None => (group.commit().await, None),
-            Some(begin) => match select(Box::pin(group.commit()), begin).await {
-                Either::Left((committed, begin)) => (committed, Some(Either::Left(begin))),
-                Either::Right((begun, commit)) => (commit.await, Some(Either::Right(begun))),
-            },
-        };
-        match committed {
+        match group.commit().await {
             Ok(ended) => ended.into_iter().for_each(|(waiting, attempt)| self.end(waiting, attempt)),
             Err((abort, finished)) => self.repeat(finished, None, abort),
         }
-        let begun = match next? {
-            Either::Left(begin) => begin.await,
-            Either::Right(begun) => begun,
-        };
-        // After an error the next group begins again, since this one may have waited for the commit.
-        begun
-            .inspect_err(|error| tracing::debug!(cause = %error, queue = &*self.name, "a group did not begin early"))
-            .ok()
     }
 
     /// Ends the call of a member that leaves its group, or starts it again.
@@ -242,7 +197,6 @@ impl QueueTask {
     /// Starts the calls of an aborted group again, in the same order. A call that has had
     /// conflicts or was rejected in a group of one is answered instead.
     fn repeat(&mut self, mut finished: Vec<Finished>, last: Option<QueuedCall>, why: Abort) {
-        self.restart_in_turn();
         if let (Abort::Rejected(error), 1, None) = (&why, finished.len(), &last)
             && let Some(one) = finished.pop()
         {
