@@ -147,6 +147,7 @@ impl Calls {
         // Dropping a link may run code that takes the lock.
         drop(table);
         if let Some(next) = next {
+            self.begun.fetch_add(1, Ordering::Relaxed);
             self.current.store(next, Ordering::Relaxed);
         }
         Some((entry.link(), begun))

@@ -281,10 +281,14 @@ pub(crate) struct ScriptedHost {
 type Calls = Arc<Mutex<HashMap<CallId, Arc<RunningCall>>>>;
 
 impl Turns {
-    /// Answers the first batch of the next call, unless that was abandoned.
+    /// Answers the first batch of the next call that has not ended.
     fn begin(mut self, calls: &Calls) {
-        let Some((call, mut answers)) = self.next.pop_front() else { return };
-        let Some(running) = calls.lock().get(&call).cloned() else { return };
+        let (running, mut answers) = loop {
+            let Some((call, answers)) = self.next.pop_front() else { return };
+            if let Some(running) = calls.lock().get(&call).cloned() {
+                break (running, answers);
+            }
+        };
         for answer in &mut answers {
             let id = answer["ok"]["id"].as_str().expect("only documents are answered in advance").to_owned();
             let document = self.documents.entry(id).or_insert_with(|| answer["ok"].clone());

@@ -90,7 +90,7 @@ export class Batches {
     return this.#prefetched !== null;
   }
 
-  /** How many batches were issued. */
+  /** How many batches were sent, or answered by what was prefetched. */
   get count(): number {
     return this.#next;
   }
@@ -205,7 +205,7 @@ export class Batches {
     this.#held = [];
     this.#heldBytes = 0;
     this.#issued = [];
-    const batch = this.#next++;
+    const batch = this.#next;
     const waiters = issued.map(({ waiter }) => waiter);
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
@@ -213,6 +213,7 @@ export class Batches {
     this.#prefetched = null;
     try {
       const json = this.#json(issued.map(({ operation }) => operation));
+      this.#next = batch + 1;
       if (json === prefetched?.ops) this.resolveBatch(batch, prefetched.answers);
       else this.#engine.operate(this.#callId, batch, json);
     } catch (error) {

@@ -174,7 +174,7 @@ export class Call {
     this.#batches.resolveWith(batch, answers);
   }
 
-  /** How many batches of operations it has issued. */
+  /** How many batches of operations it has sent. */
   get batchCount(): number {
     return this.#batches.count;
   }

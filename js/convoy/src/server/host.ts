@@ -215,15 +215,16 @@ export class Host {
     this.#endTurn(run, null);
   }
 
-  /** Answers the first operations of the next call of `turns`, if it is still expected. */
+  /** Answers the first operations of the next call of `turns` that has not ended. */
   #beginTurn(turns: Turns): void {
-    const turn = turns.next();
-    if (turn === null) return;
-    const run = this.#runs.get(turn.call);
-    // The engine has abandoned the call, so it starts those after it again.
-    if (run === undefined) return;
-    run.turns = turns;
-    run.call.resolveWith(turn.batch, turn.answers);
+    for (let turn = turns.next(); turn !== null; turn = turns.next()) {
+      const run = this.#runs.get(turn.call);
+      // It has failed without its answers, or the engine has abandoned it and those after it.
+      if (run === undefined) continue;
+      run.turns = turns;
+      run.call.resolveWith(turn.batch, turn.answers);
+      return;
+    }
   }
 
   /** Begins the next turn after a run has ended, with what it has written. */

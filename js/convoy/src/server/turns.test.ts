@@ -148,7 +148,7 @@ describe('calls with turns', () => {
     expect(engine.responses.map(({ callId }) => callId)).toEqual(ids.slice(0, 2));
   });
 
-  it('have none after a call that the engine has abandoned', async () => {
+  it('have theirs after a call that has ended before its own', async () => {
     const { engine, program, indexOf } = hostOf({ schema, functions }, null);
     program.holdsWrites = new Set(['cells']);
     const ids = [1, 2, 3].map(() => engine.start(indexOf('count'), JSON.stringify({ id: A })));
@@ -156,6 +156,9 @@ describe('calls with turns', () => {
     engine.abandon(ids[1] as number, { code: 'UNAVAILABLE', message: 'again' });
     engine.answerInTurn(ids.map((call) => ({ call, answers: [answer(A, 1)] })));
     await settle();
-    expect(engine.responses.map(({ callId }) => callId)).toEqual([ids[0]]);
+    expect(engine.responses.map(({ callId, body }) => [callId, (body as { n: number }).n])).toEqual([
+      [ids[0], 2],
+      [ids[2], 3],
+    ]);
   });
 });

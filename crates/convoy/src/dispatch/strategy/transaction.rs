@@ -217,6 +217,11 @@ impl TransactionRun {
         Ok(())
     }
 
+    /// Whether the buffer has answered all of its operations.
+    pub(super) fn is_buffered(&self) -> bool {
+        self.buffer.is_some() && !self.unbuffered
+    }
+
     /// Whether a statement failed and was not rolled back to a savepoint.
     pub(super) fn is_aborted(&self) -> bool {
         self.aborted.failure().is_some()

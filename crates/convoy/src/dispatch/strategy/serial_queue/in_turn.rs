@@ -8,7 +8,8 @@
 //! through the same states.
 //!
 //! If a member does anything else, the documents of those after it are not known to the host any
-//! more. The host then delivers no more answers, and the task starts these members again.
+//! more. The host then delivers no more answers, and the task starts these members again. So it
+//! does with those that a group has no time left for.
 //!
 //! [`FunctionHost::results_in_turn`]: crate::dispatch::FunctionHost::results_in_turn
 
@@ -22,6 +23,7 @@ use crate::db::WriteBuffer;
 use crate::dispatch::HostTurn;
 use crate::dispatch::drive::end_array;
 use crate::dispatch::host::FromHost;
+use crate::error::{Code, Failure};
 use crate::op::Batch;
 
 /// The most bytes of answers that are sent together.
@@ -72,10 +74,28 @@ impl QueueTask {
         }
     }
 
+    /// After the last turn of a group: its time may have been over before members had theirs that
+    /// were answered in advance.
+    pub(super) fn end_turns(&mut self) {
+        if let Some(next) = self.prefetched.front().filter(|next| next.in_turn) {
+            next.waiting.scope.function().learned.turns.lock().record(false);
+            self.restart_in_turn();
+        }
+    }
+
     /// Starts the members again whose first operations were answered in advance.
     pub(super) fn restart_in_turn(&mut self) {
-        let restarted = |member: Member| if member.in_turn { Member::start(member.waiting) } else { member };
-        self.prefetched = std::mem::take(&mut self.prefetched).into_iter().map(restarted).collect();
+        if !self.prefetched.iter().any(|member| member.in_turn) {
+            return;
+        }
+        let again = |mut member: Member| match member.in_turn {
+            true => {
+                member.call.abandon(Failure::new(Code::Unavailable, "This run was stopped, and starts again."));
+                Member::start(member.waiting)
+            }
+            false => member,
+        };
+        self.prefetched = std::mem::take(&mut self.prefetched).into_iter().map(again).collect();
     }
 }
 

@@ -121,11 +121,11 @@ impl QueueTask {
         loop {
             self.prefetch(false);
             self.answer_in_turn(&group);
-            let accepts = |next: &mut Member| next.in_turn || group.accepts(&next.waiting);
-            let Some(mut member) = self.prefetched.pop_front_if(accepts) else { break };
-            match group.run_turn(&mut member).await {
+            let Some(mut member) = self.prefetched.pop_front_if(|next| group.accepts(&next.waiting)) else { break };
+            let ended = group.run_turn(&mut member).await;
+            self.end_turn(&member);
+            match ended {
                 Ok(TurnEnd::Finished { result, keyed }) => {
-                    self.end_turn(&member);
                     self.dispatcher.inner.contention.record_finished(&member.waiting.scope.function().name);
                     group.add(member, result, keyed);
                 }
@@ -141,6 +141,7 @@ impl QueueTask {
                 Err(abort) => return self.abort(group, abort, Some(member.waiting)).await,
             }
         }
+        self.end_turns();
         // Functions run up to their first operation during the commit.
         self.prefetch(false);
         match group.commit().await {
@@ -151,7 +152,6 @@ impl QueueTask {
 
     /// Ends the call of a member that leaves its group, or starts it again.
     fn leave(&mut self, waiting: QueuedCall, why: Leaves) {
-        self.restart_in_turn();
         match why {
             Leaves::NeedsOther => {
                 // Like a function that fails after writing, it gets no buffer from now on.

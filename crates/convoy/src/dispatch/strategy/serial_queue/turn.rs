@@ -119,8 +119,9 @@ impl Member {
         let keyed = Keyed::of(&self.waiting.scope, metadata.identity.as_deref());
         let wrote = metadata.held.is_some() || metadata.writes.is_some();
         let finished = self.run.finish(ended, &metadata);
-        // The host has applied the writes of a function that has returned.
-        self.as_predicted = self.call.is_in_turn() && (finished.is_ok() || !wrote);
+        // The host has applied the writes of a function that has returned. A statement may have
+        // had another effect, by a trigger.
+        self.as_predicted = self.call.is_in_turn() && self.run.is_buffered() && (finished.is_ok() || !wrote);
         let (result, held) = match finished {
             Ok(finished) => finished,
             Err(failure) => return self.stopped(transaction, savepoint, Stop::Failed(failure), keyed).await,
@@ -134,7 +135,6 @@ impl Member {
             Err(stop) => {
                 // Postgres rejects all statements until a rollback to the savepoint.
                 self.run.executor.set_dirty();
-                self.as_predicted = false;
                 self.stopped(transaction, savepoint, stop, keyed).await
             }
         }
