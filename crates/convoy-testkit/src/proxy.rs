@@ -1,6 +1,7 @@
 //! A TCP proxy in front of Postgres that behaves like networks do: it ends connections with a
 //! reset, or silently, without closing them; it delays data, limits its rate, and holds the
-//! data of some connections back while that of others passes.
+//! data of some connections back while that of others passes. It can also end a connection in
+//! place of an answer, which Postgres has sent.
 //!
 //! Within one connection TCP keeps the order of bytes. Between connections there is no order:
 //! the notification of a commit may overtake the commit's own answer, or arrive long after it.
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 const MAX_WAITING: usize = 256;
 
 /// How a connection ends.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Both sides receive a reset.
     Reset,
@@ -108,9 +109,36 @@ struct Connections {
     changed: watch::Sender<()>,
     conditions: watch::Sender<AllConditions>,
     flushes: watch::Sender<[Flushes; 4]>,
+    /// The answer in place of which a connection ends.
+    losing: Mutex<Option<LosingAnswer>>,
+}
+
+/// A connection ends in place of its next answer that contains this.
+struct LosingAnswer {
+    part: &'static str,
+    how: End,
+    lost: oneshot::Sender<()>,
 }
 
 impl Connections {
+    /// Whether this answer is the one that is lost; then its connection ends.
+    fn loses(&self, number: u64, answer: &[u8]) -> bool {
+        let matches = |losing: &mut LosingAnswer| contains(answer, losing.part.as_bytes());
+        let Some(LosingAnswer { how, lost, .. }) = self.losing.lock().take_if(matches) else { return false };
+        self.end(number, how);
+        // Without a receiver, the test no longer waits for it.
+        lost.send(()).ok();
+        true
+    }
+
+    /// Ends a connection, unless it has ended already.
+    fn end(&self, number: u64, how: End) {
+        if let Some(connection) = self.open.lock().remove(&number) {
+            // Without a receiver, the connection has ended by itself.
+            connection.end.send(how).ok();
+        }
+    }
+
     fn count(&self, flow: Flow, change: impl FnOnce(&mut Flushes)) {
         self.flushes.send_modify(|flushes| change(&mut flushes[flow.index()]));
     }
@@ -213,12 +241,25 @@ impl Proxy {
         drop(crate::within(reached).await.expect("the proxy lives"));
     }
 
+    /// The numbers of the open connections, in order.
+    pub fn open_connections(&self) -> Vec<u64> {
+        let mut open: Vec<u64> = self.connections.open.lock().keys().copied().collect();
+        open.sort_unstable();
+        open
+    }
+
     /// Ends a connection, unless it has ended already.
     pub fn end(&self, number: u64, how: End) {
-        if let Some(connection) = self.connections.open.lock().remove(&number) {
-            // Without a receiver, the connection has ended by itself.
-            connection.end.send(how).ok();
-        }
+        self.connections.end(number, how);
+    }
+
+    /// Ends a connection that does not listen, in place of its next answer that contains `part`,
+    /// and waits until that has happened. `COMMIT` is in the answer to a commit that was made;
+    /// every answer contains the empty text. One answer at a time.
+    pub async fn lose_answer(&self, part: &'static str, how: End) {
+        let (lost, is_lost) = oneshot::channel();
+        *self.connections.losing.lock() = Some(LosingAnswer { part, how, lost });
+        crate::within(is_lost).await.expect("one answer is lost at a time");
     }
 }
 
@@ -326,6 +367,11 @@ async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, forwarded: Forw
     let write = async {
         while let Some((arrived, bytes)) = receiver.recv().await {
             forwarded.until_due(arrived, bytes.len()).await;
+            let flow = forwarded.flow();
+            if flow == Flow::ANSWERS && forwarded.connections.loses(forwarded.number, &bytes) {
+                // The relay ends the connection.
+                return std::future::pending().await;
+            }
             if to.write_all(&bytes).await.is_err() {
                 return;
             }
@@ -343,6 +389,10 @@ async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, forwarded: Forw
         () = read => {}
         () = write => {}
     }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// Whether a statement among these bytes is `LISTEN`.

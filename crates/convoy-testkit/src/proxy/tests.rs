@@ -107,3 +107,29 @@ async fn data_that_waits_arrives_before_the_end_of_its_connection() {
     socket.shutdown().await.expect("an open socket");
     assert_eq!(crate::within(socket.read(&mut [0])).await.expect("it is closed in order"), 0);
 }
+
+#[tokio::test]
+async fn a_connection_ends_in_place_of_the_answer_that_is_lost() {
+    let (proxy, port) = echo().await;
+    let mut sockets = [connect(port).await, connect(port).await, connect(port).await];
+    for (at, how) in [(0, End::Reset), (1, End::Silence)] {
+        let losing = proxy.lose_answer("COMMIT", how);
+        let sending = async {
+            let [.., other] = &mut sockets;
+            send(other, b"BEGIN").await;
+            expect(other, b"BEGIN").await;
+            send(&mut sockets[at], b"C\0\0\0\x0bCOMMIT\0").await;
+        };
+        tokio::join!(losing, sending);
+        let mut rest = [0];
+        let read = tokio::time::timeout(Duration::from_millis(200), sockets[at].read(&mut rest)).await;
+        match how {
+            End::Reset => assert!(read.is_ok_and(|read| read.is_err()), "the connection is reset"),
+            End::Silence => assert!(read.is_err(), "nothing arrives"),
+        }
+    }
+    assert_eq!(proxy.open_connections(), [3]);
+    // Only one was to be lost.
+    send(&mut sockets[2], b"COMMIT").await;
+    expect(&mut sockets[2], b"COMMIT").await;
+}

@@ -10,9 +10,12 @@ use crate::list_append;
 /// The size of a result of `padded`, in bytes.
 pub(crate) const PADDING: usize = 32 << 10;
 
-/// Starts a server on this database with these options of the engine.
+/// Starts a server on this database with these options of the engine, which may have another
+/// URL of the database.
 pub(crate) fn start(db: &TestDb, mut options: Value) -> ServerProcess {
-    options["databaseUrl"] = json!(db.url());
+    if options["databaseUrl"].is_null() {
+        options["databaseUrl"] = json!(db.url());
+    }
     ServerProcess::start("server_process::serves_until_its_input_ends", &options)
 }
 

@@ -65,12 +65,25 @@ impl Load {
         let mut history: Vec<Transaction> = histories.into_iter().flat_map(|each| each.expect("a client")).collect();
         let begin = shared.now();
         let client = last.borrow()[0].clone();
-        let all = client.query("lists.all", json!({})).await.data();
+        let all = read_all(&client).await;
         let steps = all.as_array().expect("documents").iter().map(|document| read(key_of(document), &document["list"]));
         let (steps, outcome) = (steps.collect(), Outcome::Committed);
         history.push(Transaction { steps, begin, end: shared.now(), outcome });
         history
     }
+}
+
+/// Reads every list, also over a connection to Postgres that was lost.
+async fn read_all(client: &Client) -> Value {
+    within(async {
+        loop {
+            let reply = client.query("lists.all", json!({})).await;
+            if !matches!(reply.code(), "UNAVAILABLE" | "TIMEOUT") {
+                return reply.data();
+            }
+        }
+    })
+    .await
 }
 
 impl Shared {

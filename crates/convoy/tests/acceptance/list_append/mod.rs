@@ -1,6 +1,7 @@
 //! Acceptance 3: transactions that read lists and append to them, on few lists, so that they
 //! conflict. Their history is strictly serializable with every strategy, with keys and without,
-//! on two nodes, behind a pooler, and over SIGKILLs of the server. READ COMMITTED is not.
+//! on two nodes, behind a pooler, and over SIGKILLs of the server and lost connections to
+//! Postgres. READ COMMITTED is not.
 
 mod inserts;
 mod killed;
