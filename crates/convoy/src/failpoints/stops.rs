@@ -4,9 +4,11 @@
 //! A stop is armed for one pass. Others pass the same point meanwhile, so a test can have
 //! calls overtake the one that waits.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
@@ -91,7 +93,9 @@ impl Drop for Handle {
 #[derive(Debug, Default)]
 pub(super) struct Stops {
     armed: Mutex<Vec<(Place, Stop)>>,
-    tasks: Mutex<Vec<(Part, Waker)>>,
+    /// By the number of their run.
+    tasks: Mutex<HashMap<u64, (Part, Waker)>>,
+    next_run: AtomicU64,
 }
 
 impl Stops {
@@ -99,7 +103,7 @@ impl Stops {
         self.armed.lock().push((place, stop));
         if let Place::Task(part) = place {
             let tasks = self.tasks.lock();
-            tasks.iter().filter(|(of, _)| *of == part).for_each(|(_, waker)| waker.wake_by_ref());
+            tasks.values().filter(|(of, _)| *of == part).for_each(|(_, waker)| waker.wake_by_ref());
         }
     }
 
@@ -129,6 +133,7 @@ impl Stops {
 
     /// Runs a supervised task, whose polls are the places where it can be stopped.
     pub(super) async fn run(&self, part: Part, task: impl Future<Output = ()>) {
+        let run = Registered { stops: self, number: self.next_run.fetch_add(1, Ordering::Relaxed), part };
         let mut task = Box::pin(task);
         let mut pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
         poll_fn(|context| {
@@ -138,7 +143,7 @@ impl Stops {
                     pause = None;
                 }
                 // Registered before it is looked for, so that no stop is missed.
-                self.register(part, context);
+                self.register(&run, context);
                 match self.take(Place::Task(part)) {
                     Some(stop) => match stop.happen(Place::Task(part)) {
                         Some(gate) => pause = Some(Box::pin(gate.wait())),
@@ -151,14 +156,24 @@ impl Stops {
         .await;
     }
 
-    fn register(&self, part: Part, context: &Context<'_>) {
+    /// Has [`Stops::arm`] wake this run of a task.
+    fn register(&self, run: &Registered<'_>, context: &Context<'_>) {
         let mut tasks = self.tasks.lock();
-        if !tasks.iter().any(|(of, waker)| *of == part && waker.will_wake(context.waker())) {
-            if part.is_vital() {
-                tasks.retain(|(of, _)| *of != part);
-            }
-            tasks.push((part, context.waker().clone()));
-        }
+        let (_, waker) = tasks.entry(run.number).or_insert_with(|| (run.part, context.waker().clone()));
+        waker.clone_from(context.waker());
+    }
+}
+
+/// A run of a task among those of [`Stops`], until it ends: a waker keeps the memory of its task.
+struct Registered<'a> {
+    stops: &'a Stops,
+    number: u64,
+    part: Part,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.stops.tasks.lock().remove(&self.number);
     }
 }
 
@@ -205,6 +220,15 @@ mod tests {
             drop(gate);
         };
         tokio::join!(stops.pass(Point::BeforeBegin), drop_later);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_task_that_has_ended() {
+        let stops = Stops::default();
+        for _ in 0..3 {
+            stops.run(Part::Log, tokio::task::yield_now()).await;
+        }
+        assert!(stops.tasks.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
