@@ -17,7 +17,8 @@ const SERVING: &str = "serving at ";
 /// The process; it ends when this value is dropped, and with the test's process.
 pub struct ServerProcess {
     child: Child,
-    input: ChildStdin,
+    /// `None` once it is closed, which ends the process.
+    input: Option<ChildStdin>,
     /// Its output, which is kept open and not read once it serves.
     output: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
@@ -48,7 +49,7 @@ impl ServerProcess {
             .stdout(Stdio::piped())
             .spawn()
             .expect("this binary starts again");
-        let input = child.stdin.take().expect("its input is piped");
+        let input = child.stdin.take();
         let mut output = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
         let address = output
             .by_ref()
@@ -60,13 +61,20 @@ impl ServerProcess {
 
     /// Sends it a line, which its test handles; returns the line that it prints next.
     pub fn command(&mut self, line: &str) -> String {
-        writeln!(self.input, "{line}").expect("the process reads");
+        let input = self.input.as_mut().expect("it has not been closed");
+        writeln!(input, "{line}").expect("the process reads");
         self.output.next().expect("the process answers").expect("its output is text")
     }
 
     /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("our own child");
+    }
+
+    /// Has it close its engine, and waits until it has ended.
+    pub fn close(&mut self) {
+        self.input = None;
+        assert!(self.until_end().success(), "the server closes");
     }
 
     /// Waits until it has ended by itself.

@@ -11,6 +11,12 @@ use crate::chat::{functions, tables};
 /// Serves the chat.
 pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
     let app = db.app_with(options, tables(), Functions::new()).await;
+    load(&app).await;
+    app
+}
+
+/// Loads the chat into an engine with its tables.
+pub(crate) async fn load(app: &App) {
     let program = functions()
         .context(authenticate)
         .mutation("roles.give", |ctx, _| async move { Ok(json!(ctx.insert("roles", json!({})).await?)) })
@@ -20,7 +26,6 @@ pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
             Ok(json!(ctx.insert("messages", input["message"].clone()).await?))
         });
     app.load(program, true).await;
-    app
 }
 
 /// A client with such a token.
