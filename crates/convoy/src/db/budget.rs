@@ -94,11 +94,11 @@ impl Budget {
         self.document_bytes
     }
 
-    fn refuse_document(&mut self, begin: &str, end: &str) -> Failure {
+    fn refuse_document(&mut self, begin: &str, more: &str) -> Failure {
         let limit = self.document_bytes;
         let message = format!(
-            "{begin}, and limits.documentBytes is {limit}. Split it into several documents, store large values elsewhere, \
-             or raise the limit.{end}"
+            "{begin}, and limits.documentBytes is {limit}.{more} Split it into several documents, store large values \
+             elsewhere, or raise the limit."
         );
         self.refused_document.insert(Failure::new(Code::PayloadTooLarge, message)).clone()
     }
