@@ -1,6 +1,6 @@
 /**
  * Calls of a serial queue whose first operations are answered together. Each must see exactly what the calls before it
- * have written, whatever its function does: returns, throws, changes the documents it received, or does more than read.
+ * have written, if its function returns, throws, changes the documents it received, or does more than read.
  */
 import {
   type BaseContext,

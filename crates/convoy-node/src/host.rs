@@ -140,25 +140,23 @@ impl Calls {
 
     /// Removes a call. Also returns whether JavaScript has begun it.
     fn take(&self, call: u64) -> Option<(CallLink, bool)> {
+        let (entry, _) = self.remove(call)?;
+        let begun = matches!(entry, Entry::Begun(..));
+        Some((entry.link(), begun))
+    }
+
+    /// Removes a call. Also returns which one JavaScript continues after it.
+    fn remove(&self, call: u64) -> Option<(Entry, Option<u64>)> {
         let mut table = self.table();
         let next = table.next_turn.remove(&call);
-        let entry = table.calls.remove(&call)?;
-        let begun = matches!(entry, Entry::Begun(..));
-        // Dropping a link may run code that takes the lock.
-        drop(table);
-        if let Some(next) = next {
-            self.begun.fetch_add(1, Ordering::Relaxed);
-            self.current.store(next, Ordering::Relaxed);
-        }
-        Some((entry.link(), begun))
+        Some((table.calls.remove(&call)?, next))
     }
 
     /// Records in which order JavaScript continues these calls.
     fn set_turns(&self, calls: &[u64]) {
-        let mut table = self.table();
-        let pairs = calls.windows(2).map(|pair| (pair[0], pair[1])).filter(|(call, _)| table.calls.contains_key(call));
-        let pairs: Vec<_> = pairs.collect();
-        table.next_turn.extend(pairs);
+        let Table { calls: running, next_turn, .. } = &mut *self.table();
+        let pairs = calls.windows(2).map(|pair| (pair[0], pair[1]));
+        next_turn.extend(pairs.filter(|(call, _)| running.contains_key(call)));
     }
 
     /// Marks a call as begun; `None` if it was taken back or abandoned before.
@@ -241,7 +239,13 @@ impl Calls {
     /// Ends a call.
     pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
         // A call that the engine abandoned is no longer in the table.
-        let Some((link, _)) = u64::try_from(call).ok().and_then(|call| self.take(call)) else { return Ok(()) };
+        let Some((entry, next)) = u64::try_from(call).ok().and_then(|call| self.remove(call)) else { return Ok(()) };
+        let link = entry.link();
+        // Only JavaScript goes on to the next turn: an abandoned call may still block its thread.
+        if let Some(next) = next {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            self.current.store(next, Ordering::Relaxed);
+        }
         let metadata = call_metadata(more).map_err(|error| rejection(&malformed("call metadata", &error)))?;
         if let Err(error) = link.respond(function_result(ok, text), metadata) {
             tracing::debug!(cause = %error, "a function answered a call that has ended");
