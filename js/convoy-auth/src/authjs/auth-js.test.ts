@@ -106,7 +106,8 @@ describe('sessions in cookies', () => {
   });
 
   test.each([
-    ['changed', (cookie: string) => cookie.replace(/.$/, (char) => (char === 'A' ? 'B' : 'A'))],
+    // The first character of the tag: some bits of the last one decode to nothing.
+    ['changed', (cookie: string) => cookie.replace(/(?<=\.)[^.](?=[^.]*$)/, (char) => (char === 'A' ? 'B' : 'A'))],
     ['of another secret', () => encode({ token: { sub: 'user_1' }, salt: NAME, secret: 'x'.repeat(32) })],
     ['of another cookie', () => encode({ token: { sub: 'user_1' }, salt: 'authjs.csrf-token', secret })],
     ['cut off', () => 'eyJhbGciOi'],
