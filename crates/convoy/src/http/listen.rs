@@ -19,6 +19,12 @@ use crate::supervise::Part;
 /// is open, and if that waits for the server to speak or to close, it waits in vain.
 const BACKLOG: u32 = 4_096;
 
+/// How many bytes of a connection may wait in the kernel to be sent. A stream sends its newest result
+/// when the kernel takes it, so those that wait there are out of date when they arrive; without a
+/// limit, a client that reads slowly has megabytes of them, and the server writes each.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 16 << 10;
+
 /// The time between two warnings about connections that cannot be accepted.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -70,6 +76,11 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     // Windows the option would let two processes have the same port.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
+    // The connections that it accepts inherit the option.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(cause = %error, "TCP_NOTSENT_LOWAT could not be set");
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

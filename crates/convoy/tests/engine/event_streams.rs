@@ -135,3 +135,31 @@ async fn results_of_a_session_have_their_cause_in_development_only() {
         app.engine.close().await;
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_a_client_has_not_read_are_replaced_by_newer_ones() {
+    const WRITES: usize = 400;
+    const BODY_BYTES: usize = 10_000;
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let id = client.mutate("messages.send", json!({ "channel": "a", "n": 0, "body": "first" })).await.data();
+    let (mut slow, mut quick) = (Wire::connect(&app).await, Wire::connect(&app).await);
+    for wire in [&mut slow, &mut quick] {
+        wire.get(SUBSCRIBE, "1.1").await;
+        wire.until(r#""body":"first""#, 1).await;
+    }
+    for n in 1..=WRITES {
+        let set = json!({ "body": format!("{n}:{}", "x".repeat(BODY_BYTES)) });
+        client.mutate("messages.edit", json!({ "id": id, "set": set, "unset": [] })).await.data();
+        // One client has received each result; the other had it to receive, too.
+        quick.until(&format!(r#""body":"{n}:"#), 1).await;
+        quick.read.clear();
+    }
+    slow.until(&format!(r#""body":"{WRITES}:"#), 1).await;
+    let received = slow.read.matches(r#""data":["#).count();
+    // The buffers of the client's own system have most of them.
+    assert!(received * BODY_BYTES < 1 << 20, "it has received {received} of {WRITES} results");
+    app.engine.close().await;
+}
