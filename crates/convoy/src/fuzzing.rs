@@ -11,7 +11,7 @@ use crate::op::Position;
 use crate::{lossy, value};
 
 pub use crate::feed::fuzzing::{log_rows, peer_messages};
-pub use crate::http::fuzzing::{headers, paths, url_of};
+pub use crate::http::fuzzing::requests;
 pub use crate::key::fuzzing::key_bytes;
 
 /// The arguments of a call: JSON text.
@@ -82,11 +82,7 @@ mod tests {
             ("log_rows", log_rows),
             ("peer_messages", peer_messages),
             ("key_bytes", key_bytes),
-            ("requests", |data| {
-                paths(data);
-                headers(data);
-                let _url = url_of(data, "a.test:80");
-            }),
+            ("requests", requests),
         ];
         for (name, target) in targets {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);

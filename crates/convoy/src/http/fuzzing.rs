@@ -35,8 +35,35 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     Routes::build(&routes, "/api").expect("routes")
 });
 
+/// A request: its URL, its headers, and the URL that a route gets; in that a line before the URL is
+/// the `Host`.
+pub fn requests(data: &[u8]) {
+    paths(data);
+    headers(data);
+    let (host, url) = data.split_at(data.iter().position(|byte| *byte == b'\n').unwrap_or(0));
+    let Ok(host) = std::str::from_utf8(host) else { return };
+    let Some((url, path)) = url_of(url.strip_prefix(b"\n").unwrap_or(url), host) else { return };
+    // The parser of JavaScript's `Request` is of the same standard. An address may be written otherwise there.
+    let parsed = url::Url::parse(&url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    let same = |path: &str| percent_encoded(path) == percent_encoded(parsed.path());
+    assert!(same(&path), "{url} has the path {} and not {path}", parsed.path());
+}
+
+/// The path, with each character that may be escaped so.
+fn percent_encoded(path: &str) -> String {
+    path.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"%/".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
 /// The URL of a request.
-pub fn paths(data: &[u8]) {
+fn paths(data: &[u8]) {
     let Ok(uri) = Uri::try_from(data) else { return };
     for method in [Method::GET, Method::POST, Method::OPTIONS] {
         let _parsed = route::Route::parse(&method, &uri, "/api");
@@ -47,7 +74,7 @@ pub fn paths(data: &[u8]) {
 }
 
 /// The absolute URL that a route gets for this URL and `Host`, with the path that it was found by.
-pub fn url_of(url: &[u8], host: &str) -> Option<(String, String)> {
+fn url_of(url: &[u8], host: &str) -> Option<(String, String)> {
     let uri = Uri::try_from(url).ok()?;
     let mut head = hyper::Request::new(()).into_parts().0;
     head.headers.insert("host", HeaderValue::from_str(host).ok()?);
@@ -61,7 +88,7 @@ pub fn url_of(url: &[u8], host: &str) -> Option<(String, String)> {
 }
 
 /// The lines of a request's head: the method, then `name: value` on each line.
-pub fn headers(data: &[u8]) {
+fn headers(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some(method) = lines.next().and_then(|method| Method::from_bytes(method).ok()) else { return };
     let mut headers = HeaderMap::new();
