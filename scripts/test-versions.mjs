@@ -5,9 +5,9 @@
 //   npm run test:versions -- --postgres 14 --only rust     those in one language; the other is typescript
 //   npm run test:versions -- --node 24 -- workers          matching tests: Rust by name, TypeScript by path or name
 //
-// On each Postgres: the Rust tests `engine` and `acceptance`, and the files of tests/ that use it. On each Node: the unit
-// tests of js/, and the same files. They are installed by npm below target/versions; Debian's Postgres 15 is preferred
-// where it is installed.
+// On each Postgres: the Rust tests `engine`, `acceptance` and `faults`, and the files of tests/ that use it. On each Node:
+// the unit tests of js/, and the same files. They are installed by npm below target/versions; Debian's Postgres 15 is
+// preferred where it is installed.
 import { readdir, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -81,7 +81,7 @@ async function testNode(major, databaseUrl) {
 async function rustTargets() {
   if (!plan.languages.includes('rust')) return null;
   const without = pooler === undefined ? ['--skip', 'pooler'] : [];
-  if (plan.filters.length === 0) return ['--workspace', '--test=engine', '--test=acceptance', '--', ...without];
+  if (plan.filters.length === 0) return ['--workspace', '--test=engine', '--test=acceptance', '--test=faults', '--', ...without];
   const { packages, targets } = selectRust(await rustFiles(), plan.filters);
   if (targets.length === 0) return null;
   return [...packages.flatMap((each) => ['--package', each]), ...targets, '--', ...plan.filters, ...without];
