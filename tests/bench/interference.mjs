@@ -1,11 +1,13 @@
 // Measures what readers that are slow, or catch up, cost others: writers and callers of each
 // workload, and the way of a write to an active reader, with 1,000 such readers and without.
-// Each channel has an active reader in any case, so its query runs anyway. All share the
+// Each channel has an active reader in any case, so its query runs anyway. The buffers of slow readers
+// are filled before each measurement; until then they cost as much as quick ones. All share the
 // machine, so the ratios contain the processor time of the readers themselves.
 //
 //   node tests/bench/interference.mjs --generator <path> --results <path> [--only <regex>] [--rounds <number>]
 //
 // `npm run bench -- --interference` builds the dependencies.
+import { randomUUID } from 'node:crypto';
 import { CONVOY } from './contestants.mjs';
 import { CHANNELS, channelName, Database, urlFor } from './database.mjs';
 import { brokenAnswers, withInvariants } from './invariants.mjs';
@@ -18,6 +20,11 @@ import { compared, inTurns, optionsOf, report } from './sets.mjs';
 import { WORKLOADS } from './workloads.mjs';
 
 const READERS = 1_000;
+/** Writes to each channel before a measurement: first large ones, then as many small ones as a list has. */
+const FILL = [
+  { writes: 60, text: 'x'.repeat(1_900) },
+  { writes: 20, text: 'x' },
+];
 const FRAME = { name: 'frame', title: 'insert, and its frame to an active reader' };
 const SETS = {
   'active readers alone': async () => ({ close() {} }),
@@ -43,6 +50,7 @@ try {
     const taken = await inTurns(Object.keys(SETS), rounds, async (set, round) => {
       const readers = await SETS[set](server.address);
       try {
+        await fill(server.address, active);
         if (work === FRAME) return await measureFrames(server.address, active, round);
         const run = () => measure(bench, contestant, work, FULL.requests, round);
         return await withInvariants(database, work, contestant, run);
@@ -62,22 +70,33 @@ try {
   await resources.stopAll();
 }
 
+/** Writes to each channel until its active reader has each write. */
+async function fill(address, active) {
+  const channels = Array.from({ length: CHANNELS }, (_, n) => channelName(n));
+  for (const { writes, text } of FILL) {
+    for (let n = 0; n < writes; n += 1) {
+      await Promise.all(channels.map((channel) => writeFrame(address, active, channel, `${randomUUID()}${text}`)));
+    }
+  }
+}
+
+/** Writes to a channel; returns when its active reader has it. */
+async function writeFrame(address, active, channel, text) {
+  const body = JSON.stringify({ channel, author: 'someone', text });
+  const response = await fetch(`http://${address}/api/mutation/messages.send`, { method: 'POST', body });
+  if (!response.ok) throw new Error(`A write failed with ${response.status}: ${await response.text()}`);
+  await response.arrayBuffer();
+  await active.of(channel).until(text);
+}
+
 /** One write after the other, each until the active reader of its channel has it: how many there are per second. */
 async function measureFrames(address, active, round) {
   const { warmMs, measureMs } = FULL.requests;
-  const write = async (n) => {
-    const [channel, text] = [channelName(n % CHANNELS), `frame ${round}.${n}.${performance.now()}`];
-    const body = JSON.stringify({ channel, author: 'someone', text });
-    const response = await fetch(`http://${address}/api/mutation/messages.send`, { method: 'POST', body });
-    if (!response.ok) throw new Error(`A write failed with ${response.status}: ${await response.text()}`);
-    await response.arrayBuffer();
-    await active.of(channel).until(text);
-  };
   const began = performance.now();
   let [writes, from] = [0, 0];
   for (let n = 0; performance.now() - began < warmMs + measureMs; n += 1) {
     if (from === 0 && performance.now() - began >= warmMs) from = performance.now();
-    await write(n);
+    await writeFrame(address, active, channelName(n % CHANNELS), `frame ${round}.${n}.${performance.now()}`);
     if (from !== 0) writes += 1;
   }
   return { perSecond: (writes * 1_000) / (performance.now() - from) };

@@ -32,6 +32,8 @@ pub struct Answers {
     pub deltas: usize,
     /// The number of results confirmed as unchanged.
     pub unchanged: usize,
+    /// The size of the events received, in bytes.
+    pub bytes: usize,
     /// How often each query was answered: by a result, rows, or that it is unchanged.
     answered: HashMap<u64, usize>,
     /// When the last result arrived, whole or as rows.
@@ -212,6 +214,7 @@ impl Answers {
 
 impl StreamState for Answers {
     fn on_event(&mut self, event: &str) {
+        self.bytes += event.len();
         for data in data_of(event) {
             self.on_message(serde_json::from_str(data).expect("messages are JSON"));
         }

@@ -1,6 +1,6 @@
-//! Acceptance 18: a server restarts, and all clients reconnect: spread over time, and each
-//! converges to the table. Each distinct query runs once, and what has not changed is not sent
-//! again.
+//! Acceptance 18: a server shuts down or is killed, and all clients reconnect: spread over time,
+//! and each converges to the table. Each distinct query runs once, and what has not changed is not
+//! sent again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,23 +19,34 @@ const CHANNELS: usize = 50;
 /// The limit until all clients are current again; larger for a build without optimisation, whose
 /// clients are slow as well.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 5 });
+/// How long there is no server.
+const AWAY: Duration = Duration::from_secs(1);
 /// The maximum fraction of reconnects in the same tenth of a second.
 const MAX_AT_ONCE: f64 = 0.3;
+/// What a client receives at most if nothing has changed: the start of a session, and a hash.
+const MAX_BYTES_UNCHANGED: usize = 400;
+/// The delays of the client of JavaScript: the upper bound of the first, which doubles, and of all.
+const BASE_DELAY_MS: u64 = 500;
+const MAX_DELAY_MS: u64 = 10_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reconnects_are_spread_and_every_client_converges_to_the_table() {
     let clients = scale(300, 10_000);
-    let Measured { spread, unavailable, took, runs, resent } = restart(clients, json!([]), Keeps::Results).await;
-    assert!(spread.fullest() <= MAX_AT_ONCE, "too many reconnect at once");
-    assert_eq!(unavailable, 0);
-    assert!(took <= RECOVERY_LIMIT, "it took {took:?}");
-    assert!(runs <= max_runs(clients), "{runs} runs");
-    assert_eq!(resent, 0, "results that have not changed are sent as hashes");
+    let measured = restart(clients, json!([]), Ends::ByShutdown, Keeps::Results).await;
+    assert!(measured.spread.fullest() <= MAX_AT_ONCE, "too many reconnect at once");
+    assert_recovered(clients, &measured);
+}
+
+/// The clients choose their delays themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_client_of_a_server_that_was_killed_converges_to_the_table() {
+    let clients = scale(300, 10_000);
+    assert_recovered(clients, &restart(clients, json!([]), Ends::BySigkill, Keeps::Results).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_clients_that_reconnect_all_at_once_are_detected() {
-    let Measured { spread, .. } = restart(60, json!(["noJitter"]), Keeps::Results).await;
+    let Measured { spread, .. } = restart(60, json!(["noJitter"]), Ends::ByShutdown, Keeps::Results).await;
     assert!(spread.fullest() > MAX_AT_ONCE, "the failpoint was not detected");
 }
 
@@ -43,15 +54,34 @@ async fn control_clients_that_reconnect_all_at_once_are_detected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn control_clients_that_share_and_keep_nothing_are_detected() {
     let clients = 4 * CHANNELS;
-    let Measured { runs, resent, .. } = restart(clients, json!([]), Keeps::Nothing).await;
+    let Measured { runs, resent, .. } = restart(clients, json!([]), Ends::ByShutdown, Keeps::Nothing).await;
     assert!(runs > max_runs(clients), "{runs} runs");
     assert_eq!(resent, clients / 2, "results without a hash are sent again");
 }
 
-/// One run for each distinct query, one for the context of each session, and one more for a query
-/// that takes long on a busy machine: the callers that wait for it get a run of their own.
+fn assert_recovered(clients: usize, measured: &Measured) {
+    let Measured { unavailable, took, runs, resent, bytes_unchanged, .. } = *measured;
+    assert_eq!(unavailable, 0);
+    assert!(took <= RECOVERY_LIMIT, "it took {took:?}");
+    assert!(runs <= max_runs(clients), "{runs} runs");
+    assert_eq!(resent, 0, "results that have not changed are sent as hashes");
+    assert!(bytes_unchanged <= MAX_BYTES_UNCHANGED, "{bytes_unchanged} bytes although nothing has changed");
+}
+
+/// One run for each distinct query, and one for the context of each session. In a build without
+/// optimisation one more for a query that takes long on a busy machine: the callers that wait for
+/// it get a run of their own.
 fn max_runs(clients: usize) -> u64 {
-    (2 * CHANNELS + clients) as u64
+    let for_each_query = if cfg!(debug_assertions) { 2 } else { 1 };
+    (for_each_query * CHANNELS + clients) as u64
+}
+
+/// How the server ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// It tells each client when to return.
+    ByShutdown,
+    BySigkill,
 }
 
 /// What a client has of its former connection.
@@ -72,9 +102,11 @@ struct Measured {
     runs: u64,
     /// Clients that received a result although it has not changed.
     resent: usize,
+    /// The most that a client received whose result has not changed.
+    bytes_unchanged: usize,
 }
 
-async fn restart(clients: usize, failpoints: Value, keeps: Keeps) -> Measured {
+async fn restart(clients: usize, failpoints: Value, ends: Ends, keeps: Keeps) -> Measured {
     allow_open_files(clients as u64 + 1_000);
     let db = TestDb::new().await;
     let options = json!({ "failpoints": failpoints, "poolSize": 10, "limits": { "heartbeatMs": 5_000 } });
@@ -88,75 +120,101 @@ async fn restart(clients: usize, failpoints: Value, keeps: Keeps) -> Measured {
         let token = token(&format!("user{at}"), None, role.as_str());
         let mut session = before.client().with_header("authorization", &token).live(list(at, keeps, None)).await;
         session.until(0, |list| bodies(list).is_empty()).await;
-        all.push(tokio::spawn(reconnect(session, (at, keeps), token, server.subscribe())));
+        all.push(tokio::spawn(reconnect(session, (at, ends, keeps), token, server.subscribe())));
     }
     let plain_delays = retry_delays(&before.client()).await;
-    block_in_place(|| before.close());
+    let ended = Instant::now();
+    match ends {
+        Ends::ByShutdown => block_in_place(|| before.close()),
+        Ends::BySigkill => before.kill(),
+    }
     // Half of the channels change before the server is restarted.
     let news = format!(
         "insert into messages (data)
          select jsonb_build_object('channel', 'c' || n, 'n', n, 'body', 'news') from generate_series(0, {CHANNELS} - 1, 2) as n"
     );
     db.psql().await.run(&news).await;
+    tokio::time::sleep_until((ended + AWAY).into()).await;
     let mut after = start();
     let began = Instant::now();
     server.send_replace(Some(after.client()));
 
-    let (mut delays, mut unavailable, mut resent) = (Vec::new(), 0, 0);
+    let (mut delays, mut unavailable, mut resent, mut bytes_unchanged) = (Vec::new(), 0, 0, 0);
     for client in all {
-        let Reconnected { retry_ms, refused, resent: again } = client.await.expect("a client converges");
-        delays.push(retry_ms);
-        unavailable += refused;
-        resent += usize::from(again);
+        let client = client.await.expect("a client converges");
+        delays.push(client.delay_ms);
+        unavailable += client.refused;
+        if !client.has_changed {
+            resent += usize::from(client.results > 0);
+            bytes_unchanged = bytes_unchanged.max(client.bytes);
+        }
     }
     let took = began.elapsed();
     let runs = block_in_place(|| after.command("runs")).parse().expect("a number of runs");
     let spread = Spread(delays);
     report(&format!(
         "{clients} of {clients} current {took:?} after the start, {unavailable} times unavailable, {runs} runs, \
-         {resent} results sent again; retry delays of {:?} ms, at most {:.1} % in a tenth of a second",
+         {resent} results sent again, at most {bytes_unchanged} bytes where nothing has changed; first delays of {:?} ms, \
+         at most {:.1} % in a tenth of a second",
         spread.range(),
         spread.fullest() * 100.0
     ));
-    assert_eq!(
-        Spread(plain_delays).fullest() > MAX_AT_ONCE,
-        spread.fullest() > MAX_AT_ONCE,
-        "both kinds of stream have the same spread"
-    );
+    if ends == Ends::ByShutdown {
+        assert_eq!(
+            Spread(plain_delays).fullest() > MAX_AT_ONCE,
+            spread.fullest() > MAX_AT_ONCE,
+            "both kinds of stream have the same spread"
+        );
+    }
     block_in_place(|| after.close());
-    Measured { spread, unavailable, took, runs, resent }
+    Measured { spread, unavailable, took, runs, resent, bytes_unchanged }
 }
 
 /// How a client came back.
 struct Reconnected {
-    /// The retry delay that it received, in milliseconds.
-    retry_ms: u64,
+    /// The delay before its first attempt, in milliseconds.
+    delay_ms: u64,
     /// How often the server was unavailable.
     refused: usize,
-    /// Whether it received a result that it had.
-    resent: bool,
+    /// Whether the result of its query has changed meanwhile.
+    has_changed: bool,
+    /// The results that it received, and the bytes of all events.
+    results: usize,
+    bytes: usize,
 }
 
-/// Reconnects a client after its server has ended, until it is current.
+/// Reconnects a client after its server has ended, until it is current. It waits as the client of
+/// JavaScript does: for the time that the server has given to it, otherwise and after each failed
+/// attempt for a random part of a time that doubles.
 async fn reconnect(
     mut session: LiveSession,
-    (at, keeps): (usize, Keeps),
+    (at, ends, keeps): (usize, Ends, Keeps),
     token: String,
-    mut server: watch::Receiver<Option<Client>>,
+    server: watch::Receiver<Option<Client>>,
 ) -> Reconnected {
-    let end = session.until_message("end").await;
-    assert_eq!(end["reason"], "shutdown");
-    let retry_ms = end["retryMs"].as_u64().expect("milliseconds");
-    let (mut answers, mut refused) = (session.disconnect(), 0);
+    let backoff_ms = |attempt: u32| rand::random_range(0..=(BASE_DELAY_MS << attempt.min(10)).min(MAX_DELAY_MS));
+    let delay_ms = match ends {
+        Ends::ByShutdown => {
+            let end = session.until_message("end").await;
+            assert_eq!(end["reason"], "shutdown");
+            end["retryMs"].as_u64().expect("milliseconds")
+        }
+        Ends::BySigkill => {
+            while session.receive().await {}
+            backoff_ms(0)
+        }
+    };
+    let (mut answers, mut refused, mut attempt, mut wait_ms) = (session.disconnect(), 0, 0, delay_ms);
     if keeps == Keeps::Nothing {
         answers = Answers::default();
     }
     let mut session = loop {
-        tokio::time::sleep(Duration::from_millis(retry_ms)).await;
-        let found = server.wait_for(Option::is_some).await.expect("the server restarts").clone();
-        let client = found.expect("there is one").with_header("authorization", &token);
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        attempt += 1;
+        wait_ms = backoff_ms(attempt);
+        let Some(client) = server.borrow().clone() else { continue };
         let queries = list(at, keeps, answers.hash(0));
-        match client.resume(std::mem::take(&mut answers), queries).await {
+        match client.with_header("authorization", &token).resume(std::mem::take(&mut answers), queries).await {
             Ok(session) => break session,
             Err(refusal) => assert_eq!(refusal.code(), "UNAVAILABLE"),
         }
@@ -168,8 +226,10 @@ async fn reconnect(
         assert!(session.receive().await, "the stream goes on");
     }
     session.until(0, |list| bodies(list) == expected).await;
-    let errors = session.answers().messages.iter().filter(|message| message["type"] == "error").count();
-    Reconnected { retry_ms, refused: refused + errors, resent: !has_changed && session.answers().results > 0 }
+    let answers = session.answers();
+    let errors = answers.messages.iter().filter(|message| message["type"] == "error").count();
+    let (results, bytes) = (answers.results, answers.bytes);
+    Reconnected { delay_ms, refused: refused + errors, has_changed, results, bytes }
 }
 
 /// The `retry:` delays at the start of plain streams.

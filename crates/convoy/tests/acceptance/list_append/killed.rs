@@ -2,7 +2,7 @@
 //! history.
 
 use convoy_testkit::list_append::Anomaly;
-use convoy_testkit::{End, Proxy, TestDb, within};
+use convoy_testkit::{EVENT_TIMEOUT, End, Proxy, TestDb};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -23,7 +23,7 @@ struct Faults {
     silences: usize,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Fault {
     /// SIGKILL of the server, which starts again.
     Kill(Moment),
@@ -32,7 +32,7 @@ enum Fault {
 }
 
 /// When a fault happens.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     /// At once.
     Any,
@@ -108,7 +108,9 @@ async fn anomalies(load: &Load, faults: Faults, random: &mut StdRng, failpoints:
     let mut random_of_load = split(random);
     let failing = async {
         for (due, fault) in plan {
-            within(progress.wait_for(|ended| *ended >= due)).await.expect("the load goes on");
+            if tokio::time::timeout(EVENT_TIMEOUT, progress.wait_for(|ended| *ended >= due)).await.is_err() {
+                panic!("the load has stopped, before {fault:?}; Postgres: {}", activity(&db).await);
+            }
             match fault {
                 Fault::Cut(moment, how) => cut(&proxy, moment, how, random).await,
                 Fault::Kill(moment) => {
@@ -126,6 +128,13 @@ async fn anomalies(load: &Load, faults: Faults, random: &mut StdRng, failpoints:
     let Faults { kills, resets, silences } = faults;
     report(&format!("{kills} kills of the server, {resets} connections to Postgres reset and {silences} silent"));
     verdict(&history)
+}
+
+/// What the sessions of the database do.
+async fn activity(db: &TestDb) -> String {
+    let sql = "select concat_ws(' ', pid, state, wait_event_type, wait_event, now() - xact_start, pg_blocking_pids(pid), left(query, 200))
+               from pg_stat_activity where datname = current_database()";
+    db.psql().await.column(sql).await.join("\n  ")
 }
 
 /// Ends a connection of the server at this moment.

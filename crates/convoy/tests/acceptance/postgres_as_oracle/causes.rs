@@ -1,5 +1,6 @@
-//! Checks why live queries ran: each run has a cause, and a cause that names a commit names a
-//! document that was written and that the query reads, as plain SQL confirms.
+//! Checks why live queries ran: each run has a cause. A cause that names a commit names the read of
+//! its query, and a document that was written and that the query reads, as plain SQL confirms. Only
+//! a query that a client has subscribed to may have run for that.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,9 +9,6 @@ use serde_json::Value;
 
 use super::random_query::RandomQuery;
 use super::shape::Table;
-
-/// Causes that name no commit: clients come and go here, and nothing else happens.
-const EVENTS: [&str; 2] = ["subscribed", "sharing"];
 
 /// The stored version of a document: the transaction that wrote it, and its content.
 type Version = (String, String);
@@ -33,14 +31,15 @@ impl Causes {
         Causes { tables, before, checked: HashMap::new(), attributed: 0 }
     }
 
-    /// Checks the runs since the last barrier. `single`: there was one write, so that no
-    /// document has had a version that neither barrier has seen.
+    /// Checks the runs since the last barrier. `subscribed`: the arguments that clients have
+    /// subscribed to meanwhile. `single`: there was one write, so that no document has had a version
+    /// that neither barrier has seen.
     pub(super) async fn check(
         &mut self,
         app: &App,
         random_queries: &[RandomQuery],
         psql: &mut Psql,
-        single: bool,
+        (subscribed, single): (&HashSet<String>, bool),
     ) -> Result<(), String> {
         let after = documents(psql, &self.tables).await;
         let before = std::mem::replace(&mut self.before, after.clone());
@@ -55,16 +54,27 @@ impl Causes {
                 .find(|random_query| random_query.op == query["args"])
                 .ok_or_else(|| format!("a query that no client has: {query}"))?;
             let runs = query["history"].as_array().expect("its runs");
-            let checked = self.checked.entry(query["args"].to_string()).or_default();
+            let args = query["args"].to_string();
+            let is_subscribed = subscribed.contains(&args);
+            let checked = self.checked.entry(args).or_default();
             let last = runs.last().and_then(|run| run["run"].as_u64()).unwrap_or_default();
             // A query that was removed and came back counts its runs from one again.
             let from = if last < *checked { 0 } else { *checked };
             *checked = last;
+            let first = runs.first().and_then(|run| run["run"].as_u64()).unwrap_or_default();
+            if first > from + 1 {
+                return Err(format!(
+                    "runs {} to {} were not kept to be checked\n  query {}",
+                    from + 1,
+                    first - 1,
+                    query["args"]
+                ));
+            }
             for run in runs.iter().filter(|run| run["run"].as_u64() > Some(from)) {
                 let wrong = |why: &str| Err(format!("{why}\n  query {}\n  run {run}", query["args"]));
                 let cause = &run["cause"];
                 let kind = cause["kind"].as_str().expect("a kind");
-                if EVENTS.contains(&kind) {
+                if kind == "subscribed" && (run["run"] == 1 || is_subscribed) {
                     continue;
                 }
                 if !["commit", "outside"].contains(&kind) {
@@ -77,6 +87,9 @@ impl Causes {
                 let (table, id) = (&cause["table"], cause["document"].as_str().unwrap_or_default());
                 if *table != query["args"]["table"] {
                     return wrong("it does not read the table of its cause");
+                }
+                if !names_read_of(&cause["read"], &query["args"]) {
+                    return wrong("its cause names another read");
                 }
                 if !single {
                     continue;
@@ -93,6 +106,21 @@ impl Causes {
         }
         Ok(())
     }
+}
+
+/// Whether the text of a read names what an operation reads.
+fn names_read_of(read: &Value, op: &Value) -> bool {
+    let table = op["table"].as_str().unwrap_or_default();
+    let of_table = read.as_str().and_then(|read| read.strip_prefix(table)?.strip_prefix(": "));
+    let named = |read: &str| match op["op"].as_str() {
+        Some("get") => read == "one document by its id",
+        _ => {
+            let index = op["index"].as_str().unwrap_or("by_creation_time");
+            let rest = read.strip_prefix("all of ").unwrap_or(read).strip_prefix(index);
+            rest.is_some_and(|rest| !rest.starts_with(|char: char| char.is_alphanumeric() || char == '_'))
+        }
+    };
+    of_table.is_some_and(named)
 }
 
 async fn documents(psql: &mut Psql, tables: &[String]) -> HashMap<(String, String), Version> {

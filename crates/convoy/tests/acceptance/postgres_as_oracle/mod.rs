@@ -9,6 +9,8 @@ mod random_query;
 mod shape;
 mod writes;
 
+use std::collections::HashSet;
+
 use convoy_testkit::{Answer, Answers, App, Functions, Psql, Reader, StreamState, TestDb};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -81,10 +83,10 @@ async fn compare(starts: usize, batches: usize, random: &mut StdRng, failpoints:
             let single = oracle.write(&app, &tables, random).await;
             // At once: what a call does not include was written later.
             caller.compare(&random_queries, &mut oracle).await;
-            watchers.resubscribe(&app, &random_queries, random).await;
+            let subscribed = watchers.resubscribe(&app, &random_queries, random).await;
             barrier.wait_for_log(&mut oracle.psql).await;
             watchers.compare(&random_queries, &mut oracle).await;
-            let checked = causes.check(&app, &random_queries, &mut oracle.psql, single).await;
+            let checked = causes.check(&app, &random_queries, &mut oracle.psql, (&subscribed, single)).await;
             oracle.wrong = oracle.wrong.take().or(checked.err());
             barriers += 1;
             if oracle.wrong.is_some() {
@@ -173,12 +175,15 @@ impl Watchers {
         Watchers { watches, sessions }
     }
 
-    /// Restarts some streams and some queries, with or without the hash of their answer.
-    async fn resubscribe(&mut self, app: &App, random_queries: &[RandomQuery], random: &mut StdRng) {
+    /// Restarts some streams and some queries, with or without the hash of their answer. Returns
+    /// the arguments of these queries.
+    async fn resubscribe(&mut self, app: &App, random_queries: &[RandomQuery], random: &mut StdRng) -> HashSet<String> {
+        let mut subscribed = HashSet::new();
         let (plain_queries, session_queries) = random_queries.split_at(WATCHES);
         for (watch, random_query) in self.watches.iter_mut().zip(plain_queries) {
             if random.random_bool(0.1) {
                 *watch = app.client().watch("read", random_query.op.clone()).await.read_continuously();
+                subscribed.insert(random_query.op.to_string());
             }
         }
         for (session, random_queries) in self.sessions.iter_mut().zip(session_queries.chunks(QUERIES_PER_SESSION)) {
@@ -189,11 +194,13 @@ impl Watchers {
                     let hash = session.reader.change(|answers| answers.rename_query(*id, again));
                     added.push(query(again, random_query, hash.as_deref().filter(|_| random.random())));
                     removed.push(std::mem::replace(id, again));
+                    subscribed.insert(random_query.op.to_string());
                 }
             }
             let id = session.reader.inspect(|answers| answers.id.clone());
             app.client().change(&id, json!({ "add": added, "remove": removed })).await.data();
         }
+        subscribed
     }
 
     async fn compare(&mut self, random_queries: &[RandomQuery], oracle: &mut Oracle) {
