@@ -22,7 +22,7 @@ import { WORKLOADS } from './workloads.mjs';
 const READERS = 1_000;
 /** Writes to each channel before a measurement: first large ones, then as many small ones as a list has. */
 const FILL = [
-  { writes: 60, text: 'x'.repeat(1_900) },
+  { writes: 90, text: 'x'.repeat(1_900) },
   { writes: 20, text: 'x' },
 ];
 const FRAME = { name: 'frame', title: 'insert, and its frame to an active reader' };

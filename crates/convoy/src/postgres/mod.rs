@@ -118,7 +118,7 @@ impl Postgres {
     /// Runs one read-only statement outside of a transaction, within `limit`. Without a limit,
     /// a connection whose other end vanished would be waited for without end.
     pub(crate) async fn read_within(&self, limit: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        tokio::time::timeout(limit, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
+        within(limit, self.read(statement)).await
     }
 
     /// Runs one read-only statement outside of a transaction. A stale idle connection is
@@ -161,7 +161,7 @@ impl Postgres {
 
     /// Like `write`, within `limit`. After a timeout, the statement may still have run.
     pub(crate) async fn write_within(&self, limit: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        tokio::time::timeout(limit, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
+        within(limit, self.write(statement)).await
     }
 
     /// Checks that the database answers.
@@ -182,16 +182,21 @@ impl Postgres {
     }
 }
 
+/// Runs an exchange. If it takes longer than the limit, its connection counts as lost.
+async fn within<T>(limit: Duration, exchange: impl Future<Output = Result<T, DbError>>) -> Result<T, DbError> {
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
+}
+
 /// Runs one statement on a lease outside of a transaction.
 pub(crate) async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
+    let limit = lease.answer_timeout();
     let session = lease.enter();
-    let result = match session.begin_autocommit().await {
-        Ok(()) => {
-            let result = session.fetch(statement).await;
-            session.end_autocommit(result).await
-        }
-        Err(error) => Err(error),
+    let exchange = async {
+        session.begin_autocommit().await?;
+        let result = session.fetch(statement).await;
+        session.end_autocommit(result).await
     };
+    let result = within(limit, exchange).await;
     release_if_usable(lease, &result);
     result
 }

@@ -25,6 +25,9 @@ use crate::telemetry::{Metrics, PoolKind};
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How much later than its time limit a statement is answered at the latest.
+const ANSWER_ALLOWANCE: Duration = Duration::from_secs(2);
+
 /// A bounded set of connections with the same options.
 #[derive(Clone)]
 pub(crate) struct Pool {
@@ -52,6 +55,7 @@ struct Inner {
     isolation: Isolation,
     /// How long a call waits for a session, and for a connection.
     wait: Duration,
+    statement_timeout: Duration,
     size: usize,
     context: PoolContext,
     permits: Arc<Semaphore>,
@@ -72,7 +76,7 @@ impl Pool {
         size: usize,
         context: PoolContext,
     ) -> Pool {
-        let (isolation, wait) = (setup.isolation, setup.wait);
+        let Setup { isolation, wait, statement_timeout, .. } = setup;
         let (options, setup) = match mode {
             ConnectionMode::Direct => (setup.options(base), None),
             ConnectionMode::TransactionPooled => (base.clone(), Some(Arc::new(setup))),
@@ -87,6 +91,7 @@ impl Pool {
                 setup,
                 isolation,
                 wait,
+                statement_timeout,
                 size,
                 context,
                 permits,
@@ -100,6 +105,12 @@ impl Pool {
     /// The isolation of transactions on its sessions.
     pub(super) fn isolation(&self) -> Isolation {
         self.inner.isolation
+    }
+
+    /// How long the answer to a statement with this time limit, or that of its sessions, is waited
+    /// for. Postgres cancels the statement in time, unless the connection has fallen silent.
+    pub(super) fn answer_timeout(&self, statement_timeout: Option<Duration>) -> Duration {
+        statement_timeout.unwrap_or(self.inner.statement_timeout).saturating_add(ANSWER_ALLOWANCE)
     }
 
     /// The failpoints of the engine.
@@ -238,6 +249,11 @@ impl Lease {
     pub(super) fn enter(&mut self) -> &mut PgSession {
         self.busy = true;
         self.session.as_mut().expect("a lease holds its session until it is dropped")
+    }
+
+    /// How long the answer to a statement outside of a transaction is waited for.
+    pub(super) fn answer_timeout(&self) -> Duration {
+        self.pool.answer_timeout(None)
     }
 
     /// Marks the lease clean: the connection is outside of a transaction, with no unread

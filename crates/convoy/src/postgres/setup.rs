@@ -64,7 +64,12 @@ impl Server {
     /// The settings of single uses, on a connection outside of the pools; `None` in a direct
     /// session.
     pub(super) fn plain(&self) -> Option<Setup> {
-        let setup = Setup { settings: Vec::new(), isolation: Isolation::Serializable, wait: Duration::ZERO };
+        let setup = Setup {
+            settings: Vec::new(),
+            isolation: Isolation::Serializable,
+            wait: Duration::ZERO,
+            statement_timeout: Duration::MAX,
+        };
         (self.mode == ConnectionMode::TransactionPooled).then(|| setup.on(self))
     }
 }
@@ -77,6 +82,8 @@ pub(crate) struct Setup {
     pub isolation: Isolation,
     /// How long a call waits for a session.
     pub wait: Duration,
+    /// The time limit of its statements, which Postgres cancels then.
+    pub statement_timeout: Duration,
 }
 
 impl Setup {
@@ -90,7 +97,8 @@ impl Setup {
             // Exact numbers in the text of raw results.
             ("extra_float_digits", "1".to_owned()),
         ]);
-        Setup { settings, isolation, wait: Duration::from_millis(limits.connection_ms) }
+        let wait = Duration::from_millis(limits.connection_ms);
+        Setup { settings, isolation, wait, statement_timeout: timeout }
     }
 
     /// For queries.

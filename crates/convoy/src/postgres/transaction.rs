@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DbError, Lease, Pool, RawReads, RawRows, ReadsLookup, Row};
+use super::{DbError, Lease, Pool, RawReads, RawRows, ReadsLookup, Row, within};
 use crate::failpoints::{Failpoint, Failpoints, Point};
 use crate::op::{Raw, RunAs};
 use crate::sql::{self, Statement};
@@ -14,10 +14,6 @@ use crate::sql::{self, Statement};
 /// Time limit of BEGIN, COMMIT and ROLLBACK. A call would wait without end for a connection
 /// whose other end vanished.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-
-async fn with_timeout(exchange: impl Future<Output = Result<(), DbError>>) -> Result<(), DbError> {
-    tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
-}
 
 /// The isolation of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +81,8 @@ pub(crate) struct Transaction {
     lease: Lease,
     isolation: Isolation,
     statement_timeout: Option<Duration>,
+    /// How long the answer to a statement is waited for.
+    answer_timeout: Duration,
     /// Whether it belongs to a serial queue. The sessions of those have a short `lock_timeout`,
     /// and a call that exceeds it runs again outside of the queue.
     is_queued: bool,
@@ -119,12 +117,13 @@ impl Transaction {
         loop {
             let mut lease = pool.acquire().await?;
             pool.failpoints().pass(Point::BeforeBegin).await;
-            match with_timeout(lease.enter().begin(begin)).await {
+            match within(EXCHANGE_TIMEOUT, lease.enter().begin(begin)).await {
                 Ok(()) => {
                     return Ok(Transaction {
                         lease,
                         isolation: begin.isolation,
                         statement_timeout: begin.statement_timeout,
+                        answer_timeout: pool.answer_timeout(begin.statement_timeout),
                         is_queued: false,
                         run_as: begin.run_as.cloned(),
                         role_is_stale: false,
@@ -158,7 +157,7 @@ impl Transaction {
     /// Runs one statement in the transaction.
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         self.enter_role().await?;
-        let result = self.lease.enter().fetch(statement).await;
+        let result = within(self.answer_timeout, self.lease.enter().fetch(statement)).await;
         self.check(result)
     }
 
@@ -224,13 +223,13 @@ impl Transaction {
 
     /// Runs a statement without binds, whose rows are not needed.
     async fn execute(&mut self, statement: Statement) -> Result<(), DbError> {
-        self.lease.enter().execute(statement).await
+        within(self.answer_timeout, self.lease.enter().execute(statement)).await
     }
 
     /// Commits. A database error proves a rollback, except one that terminates the session;
     /// a lost connection proves neither.
     pub(crate) async fn commit(mut self) -> CommitOutcome {
-        match with_timeout(self.lease.enter().end("commit")).await {
+        match within(EXCHANGE_TIMEOUT, self.lease.enter().end("commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
@@ -245,7 +244,7 @@ impl Transaction {
 
     /// Rolls back.
     pub(crate) async fn rollback(mut self) {
-        match with_timeout(self.lease.enter().end("rollback")).await {
+        match within(EXCHANGE_TIMEOUT, self.lease.enter().end("rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays busy, so its connection closes, which rolls back too.
             Err(error) => tracing::debug!(cause = %error, "a rollback was not answered"),

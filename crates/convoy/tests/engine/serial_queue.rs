@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{App, Conditions, Cut, Flow, Proxy, Reply, TestDb, Wire, within};
+use convoy_testkit::{App, Conditions, Cut, End, Flow, Proxy, Reply, TestDb, Wire, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -496,6 +496,33 @@ async fn calls_of_a_queue_end_where_each_statement_takes_long() {
     let calls: Vec<_> = (0..6).map(|_| send(&app, "bank.transfer", transfer(&ids[0], &ids[1]))).collect();
     for call in calls {
         within(call).await.expect("an answer").data();
+    }
+    books_balance(&app, 2).await;
+    app.engine.close().await;
+}
+
+/// A connection without answers is neither closed nor reset, so only time tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_falls_silent_stops_no_queue() {
+    let db = TestDb::new().await;
+    let (proxy, url) = Proxy::before(&db.url()).await;
+    let limits = json!({ "queryMs": 1_000, "mutationMs": 1_000 });
+    let options = json!({ "databaseUrl": url, "poolSize": 8, "failpoints": ["alwaysSerialQueue"], "limits": limits });
+    let app = db.app_with(options, accounts(), functions()).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        ids.push(app.client().mutate("bank.open", json!({ "balance": 1_000 })).await.data());
+    }
+    // The first statement of a group, and the documents that it reads in advance.
+    for lost in ["LOCK TABLE", "SELECT"] {
+        let calls: Vec<_> = (0..6).map(|_| send(&app, "bank.transfer", transfer(&ids[0], &ids[1]))).collect();
+        proxy.lose_answer(lost, End::Silence).await;
+        let mut statuses = Vec::new();
+        for call in calls {
+            statuses.push(within(call).await.expect("an answer").status);
+        }
+        assert!(statuses.iter().all(|status| [200, 503, 504].contains(status)), "{lost}: {statuses:?}");
+        within(send(&app, "bank.transfer", transfer(&ids[1], &ids[0]))).await.expect("an answer").data();
     }
     books_balance(&app, 2).await;
     app.engine.close().await;
