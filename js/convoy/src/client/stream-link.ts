@@ -18,8 +18,11 @@ import {
 } from './link.js';
 import { MAX_STREAMS, mayStream } from './stream-limit.js';
 
-/** An upper bound: a result has at most 16 MiB, JSON escapes cost a little, and one frame may carry several. */
-const MAX_FRAME_CHARS = 64 * 1024 * 1024;
+/**
+ * The most characters of one frame: more than the 256 MiB of the largest result that a function may have, and less than
+ * the longest string of the browsers.
+ */
+export const MAX_FRAME_CHARS = 300_000_000;
 
 export function openStream(endpoint: Endpoint, attempt: LinkAttempt, listener: LinkListener): Link {
   const caller: Caller = { token: null };
@@ -48,6 +51,12 @@ const tooManyStreams = () =>
   new ConvoyError(
     'UNAVAILABLE',
     `${MAX_STREAMS} other tabs have a stream to this server over HTTP/1.1, which allows about six connections for all tabs.`,
+  );
+
+const tooLarge = () =>
+  new ConvoyError(
+    'PAYLOAD_TOO_LARGE',
+    `The server sent results of more than ${MAX_FRAME_CHARS} characters together. Read less, such as pages.`,
   );
 
 const anotherCaller = () => new ConvoyError('FORBIDDEN', 'The session belongs to another caller.');
@@ -114,7 +123,8 @@ async function readEvents(
     if (done || signal.aborted) return endedByError(unavailable('The server ended the stream.', signal.reason));
     listener.active();
     const fits = parser.feed(decoder.decode(value, { stream: true }));
-    if (!fits) return endedByProtocolError(`The stream carried a message of more than ${MAX_FRAME_CHARS} characters.`);
+    // The next stream would carry the same.
+    if (!fits) return endedByError(tooLarge());
     if (protocolError !== null) return protocolError;
   }
 }
