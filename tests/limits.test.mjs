@@ -10,6 +10,13 @@ const ENGINE_UNIT = 'crates/convoy/src';
 const HEAD = 'a_url_and_a_number_of_headers_of_the_limit_are_read_and_one_more_is_not';
 const SETTINGS = 'js/convoy/src/server/row-security/settings.test.ts';
 const TIMES = `${ENGINE}/limits/times.rs`;
+const SERVER = 'js/convoy/src/server';
+const SCHEMA = 'js/convoy/src/schema/fields.test.ts';
+const LOG = `${SERVER}/telemetry/call-log.test.ts`;
+const SQL = 'js/convoy/src/sql/sql.test.ts';
+const CLIENT = 'js/convoy/src/client';
+const AUTH = 'js/convoy-auth/src';
+const KEYS = `${AUTH}/jwt/remote-keys.test.ts`;
 
 /** By limit: the file and the name of its test. A new limit needs a line, and so a test. */
 const EDGES = {
@@ -59,7 +66,7 @@ const EDGES = {
   untrackedPollMs: [TIMES, 'a_table_without_triggers_is_polled_at_the_interval_and_not_before'],
   triggerCheckMs: [TIMES, 'triggers_are_checked_at_the_interval_and_not_before'],
   MAX_PAGE: ['js/convoy/src/server/pages.test.ts', 'numItems: 32_000'],
-  MAX_DEPTH: ['js/convoy/src/server/function-calls.test.ts', 'is nested deeper than 32 levels'],
+  'function-calls.ts MAX_DEPTH': ['js/convoy/src/server/function-calls.test.ts', 'is nested deeper than 32 levels'],
   'value.rs MAX_DEPTH': [`${ENGINE_UNIT}/value.rs`, 'check(&nest(MAX_DEPTH + 1))'],
   BATCHES: [
     `${ENGINE_UNIT}/dispatch/host.rs`,
@@ -82,19 +89,28 @@ const EDGES = {
   MAX_HEADERS: [`${ENGINE}/limits.rs`, HEAD],
   MAX_CONNECTIONS: [`${ENGINE}/metrics.rs`, 'sixteen_connections_are_served_at_once_and_the_next_waits_for_a_place'],
   MAX: [`${ENGINE_UNIT}/trusted_proxies.rs`, 'as_many_proxies_or_networks_as_the_limit_may_be_given_and_no_more'],
-  MAX_NAME_BYTES: ['js/convoy/src/schema/schema.test.ts', "['t'.repeat(63)]: defineTable({}) })).not.toThrow()"],
+  'schema.ts MAX_NAME_BYTES': [
+    'js/convoy/src/schema/schema.test.ts',
+    "['t'.repeat(63)]: defineTable({}) })).not.toThrow()",
+  ],
   MAX_FIELD_DEPTH: ['js/convoy/src/schema/schema.test.ts', "'a.b.c.d' is nested too deeply"],
   MAX_SETTINGS: [SETTINGS, 'returned 33 settings, and 32 are the most'],
   MAX_VALUE_BYTES: [SETTINGS, 'app.user has 8194 bytes, and 8192 are the most'],
-  MAX_MESSAGE_BYTES: [
+  'bounded-json.ts MAX_MESSAGE_BYTES': [
     'js/convoy/src/server/bounded-json.test.ts',
     'a message of the limit is encoded and one byte more is not',
   ],
-  MAX_BYTES: [`${ENGINE_UNIT}/read_cache/tests.rs`, 'answers_used_least_recently_are_dropped_when_the_memory_is_full'],
+  'read_cache.rs MAX_BYTES': [
+    `${ENGINE_UNIT}/read_cache/tests.rs`,
+    'answers_used_least_recently_are_dropped_when_the_memory_is_full',
+  ],
   MAX_ANSWER: [`${ENGINE_UNIT}/read_cache/tests.rs`, 'an_answer_of_the_limit_is_kept_and_one_byte_more_is_not'],
   MAX_QUEUED: [`${ENGINE_UNIT}/events.rs`, 'a_slow_reader_loses_events_and_learns_how_many'],
   MAX_LINE_BYTES: [`${ENGINE_UNIT}/output.rs`, 'a_cut_is_between_characters_and_states_the_size'],
-  MAX_LINES: [`${ENGINE_UNIT}/output.rs`, 'a_blocked_stream_blocks_no_writer_and_dropped_lines_are_counted'],
+  'output.rs MAX_LINES': [
+    `${ENGINE_UNIT}/output.rs`,
+    'a_blocked_stream_blocks_no_writer_and_dropped_lines_are_counted',
+  ],
   'output.rs MAX_BYTES': [`${ENGINE_UNIT}/output.rs`, 'bytes_are_bounded_as_well_as_lines'],
   MAX_ERROR_CHARACTERS: [
     'js/convoy/src/server/encode-result.test.ts',
@@ -114,13 +130,95 @@ const EDGES = {
     'tests/blocked-threads.test.ts',
     'survives uncaught errors of functions, and ends on SIGTERM within the drain time while one loops',
   ],
+  MAX_COUNT: [`${SERVER}/scan.test.ts`, 'takes counts up to the limit, and none beyond'],
+  MIN_REFRESH_MS: [`${SERVER}/function-calls.test.ts`, 'takes an interval of the limit'],
+  RETRIES: [`${SERVER}/own-transactions.test.ts`, 'a transaction fails with CONFLICT after the last retry'],
+  'caller-fingerprint.ts MAX_DEPTH': [
+    `${SERVER}/caller-fingerprint.test.ts`,
+    'reads members as deep as the limit, and refuses to repeat a call whose context is deeper',
+  ],
+  MAX_COLLECTED_BYTES: [
+    `${SERVER}/route-call.test.ts`,
+    'of several chunks is sent as a whole if those before the last one have no more than the limit',
+  ],
+  FREE_REPEATS: [`${ENGINE_UNIT}/rate_limit.rs`, 'repeated_attempts_of_a_charged_call_are_free_for_a_limited_number'],
+  MAX_LENGTH: [`${SERVER}/canonical.test.ts`, 'exists for values of the limits'],
+  'canonical.ts MAX_DEPTH': [`${SERVER}/canonical.test.ts`, 'exists for values of the limits'],
+  MAX_UNION_DEPTH: [SCHEMA, 'a field is found in as many unions as the limit, and in no more'],
+  MAX_RATE: [`${SERVER}/function-limits.test.ts`, 'tokens: MAX_RATE + 1'],
+  MAX_AGE: [`${SERVER}/functions.test.ts`, 'MAX_AGE + 1'],
+  MAX_ROLE_BYTES: [SETTINGS, "'é'.repeat((MAX_ROLE_BYTES + 1) / 2)"],
+  'tag.ts MAX_NAME_BYTES': [SQL, "'ä'.repeat((MAX_NAME_BYTES + 1) / 2)"],
+  MAX_DIMENSIONS: [SQL, 'a dimension more than the limit'],
+  'call-log.ts MAX_MESSAGE_BYTES': [LOG, 'is a message of the limit, and what is more of one is cut'],
+  MAX_FIELDS_BYTES: [LOG, 'has the size of the limit, and what is more is cut'],
+  MAX_TEXT_BYTES: [LOG, 'has texts of the limit, and what is more of one is cut'],
+  MAX_MEMBERS: [LOG, 'has lists and objects of as many members as the limit, and more are counted'],
+  'log-fields.ts MAX_DEPTH': [LOG, 'is as deep as the limit, and a note is in the place of what is deeper'],
+  'recent_lines.rs MAX_LINES': [
+    `${ENGINE_UNIT}/output/recent_lines.rs`,
+    'lines_are_whole_and_only_the_last_ones_are_kept',
+  ],
+  MAX_BLOCKED_WITHOUT_CALL: [
+    `${ENGINE_UNIT}/dispatch/workers/tests.rs`,
+    'a_worker_blocked_without_a_call_is_reported_stuck',
+  ],
+  MAX_ATTEMPT_MS: [`${CLIENT}/mutation-order.test.ts`, 'by a request that may take a minute'],
+  MAX_ATTEMPT_AFTER_LOSS_MS: [
+    `${CLIENT}/mutation-order.test.ts`,
+    'again, where a request hangs after the live connection was lost',
+  ],
+  MAX_RETRY_MS: [`${CLIENT}/mutation-order.test.ts`, 'again until 10 s have passed without a response'],
+  'mutations.ts MAX_AGE_MS': [
+    `${CLIENT}/persisted-mutations.test.ts`,
+    'are sent again where they were sent first 23 hours ago',
+  ],
+  SHOWN_TIMEOUT_MS: [`${CLIENT}/settled.test.ts`, 'at that timeout, and not before'],
+  MAX_FOREIGN_AGE_MS: [
+    `${CLIENT}/persisted-mutations.test.ts`,
+    'of someone who does not sign in again are kept for seven days',
+  ],
+  MAX_WAIT_MS: [
+    `${CLIENT}/result-cache-writes.test.ts`,
+    'a store that cannot be read delays the queries of a page once',
+  ],
+  MAX_IDS: [`${CLIENT}/temp-ids.test.ts`, 'as many ids as the limit are remembered, and one more displaces the oldest'],
+  MAX_FRAME_CHARS: [
+    `${CLIENT}/stream-link.test.ts`,
+    'a frame of the limit is read, and one of a character more is PAYLOAD_TOO_LARGE',
+  ],
+  MAX_TOKEN_REQUESTS: [`${CLIENT}/auth.test.ts`, 'requests of a token count for ten seconds'],
+  MAX_EVENTS: ['js/convoy/src/react/devtools/event-log.test.ts', 'only the latest events are kept'],
+  MAX_TOKEN_CHARS: [
+    `${AUTH}/credentials.test.ts`,
+    'a token of the limit is read, and one with a character more is refused',
+  ],
+  MAX_KEYS: [KEYS, 'with a key more than the limit, and one with as many is used'],
+  'fetch-json.ts MAX_BYTES': [KEYS, 'that has a byte more than the limit, and one of the limit is used'],
+  TIMEOUT_MS: [KEYS, 'an answer is waited for no longer than five seconds'],
+  'remote-keys.ts MAX_AGE_MS': [KEYS, 'its keys are used for an hour, and not longer'],
+  FAILURE_PAUSE_MS: [KEYS, 'it is asked once in five seconds'],
+  UNKNOWN_KEY_PAUSE_MS: [
+    KEYS,
+    'a token of a new key is accepted at once, if the keys are 30 seconds old, and not before',
+  ],
+  MAX_ENTRIES: [
+    `${AUTH}/jwt/token-cache.test.ts`,
+    'as many tokens as the limit are remembered, and one more displaces the one used least recently',
+  ],
+  MIN_SECRET_BYTES: [`${AUTH}/jwt/tokens.test.ts`, 'with a short secret'],
+  MAX_PREFIX_CHARS: [`${AUTH}/api-keys.test.ts`, 'has a prefix of the limit'],
+  MAX_QUERIES: [
+    `${AUTH}/better-auth-adapter/scans.test.ts`,
+    'looks up as many values of an `in` as the limit in the index, and filters by more',
+  ],
 };
 
 const { configurable, fixed } = await limitsInCode();
-const isRepeated = ({ constant }, at) => fixed.findIndex((other) => other.constant === constant) < at;
+const isRepeated = ({ constant }) => fixed.filter((other) => other.constant === constant).length > 1;
 const names = [
   ...configurable.map(({ name }) => name),
-  ...fixed.map((limit, at) => (isRepeated(limit, at) ? `${path.basename(limit.file)} ` : '') + limit.constant),
+  ...fixed.map((limit) => (isRepeated(limit) ? `${path.basename(limit.file)} ` : '') + limit.constant),
 ];
 
 test('every limit is listed here, and every one listed here exists', () => {
@@ -134,6 +232,11 @@ test.each(names)('%s has a test of its edge', async (name) => {
 });
 
 test('a limit that cannot be configured has a value that is read from the code', () => {
-  expect(fixed.find(({ constant }) => constant === 'MAX_KEY_BYTES')).toMatchObject({ value: '128' });
+  const shownValue = (name) => fixed.find(({ file, constant }) => `${path.basename(file)} ${constant}` === name)?.value;
+  expect(shownValue('idempotency.rs MAX_KEY_BYTES')).toBe('128');
+  expect(shownValue('session.rs AUTH_GRACE')).toBe('30 s');
+  expect(shownValue('fetch-json.ts MAX_BYTES')).toBe('256 KiB');
+  expect(shownValue('remote-keys.ts MAX_AGE_MS')).toBe('1 h');
+  expect(shownValue('persisted-mutations.ts MAX_FOREIGN_AGE_MS')).toBe('7 days');
   expect(configurable.find(({ name }) => name === 'slowReaderMs')).toMatchObject({ value: '1 min' });
 });

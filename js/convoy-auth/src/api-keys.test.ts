@@ -1,6 +1,6 @@
 import { ConvoyError } from '@avvos/convoy';
 import { describe, expect, test, vi } from 'vitest';
-import { apiKeys, createApiKey, type FoundApiKey, hashApiKey } from './api-keys.js';
+import { apiKeys, createApiKey, type FoundApiKey, hashApiKey, MAX_PREFIX_CHARS } from './api-keys.js';
 import { bearer } from './jwt/issuer.test-kit.js';
 
 const { key, hash } = createApiKey({ prefix: 'acme_live' });
@@ -39,7 +39,15 @@ describe('a key', () => {
     expect(new Set(bodies.join('')).size).toBe(62);
   });
 
-  test.each(['', 'Acme', 'acme_', '_acme', 'a__b', 'a-b', 'a'.repeat(33)])('has no prefix %j', (prefix) => {
+  test('has a prefix of the limit', async () => {
+    const prefix = 'a'.repeat(MAX_PREFIX_CHARS);
+    const longest = createApiKey({ prefix });
+    const auth = apiKeys({ prefix, find: async (hash) => (hash === longest.hash ? { user: { id: 'u1' } } : null) });
+    expect((await auth.context(bearer(longest.key), undefined)).auth.user?.id).toBe('u1');
+  });
+
+  const tooLong = 'a'.repeat(MAX_PREFIX_CHARS + 1);
+  test.each(['', 'Acme', 'acme_', '_acme', 'a__b', 'a-b', tooLong])('has no prefix %j', (prefix) => {
     expect(() => createApiKey({ prefix })).toThrow('The prefix of an API key');
     expect(() => apiKeys({ prefix, find: async () => null })).toThrow('The prefix of an API key');
   });

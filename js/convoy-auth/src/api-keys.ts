@@ -20,6 +20,9 @@ const RANDOM_CHARS = 43;
 /** 62 ** 6 is more than 2 ** 32. */
 const CHECKSUM_CHARS = 6;
 
+/** The longest prefix. */
+export const MAX_PREFIX_CHARS = 32;
+
 /** A new API key. */
 export interface CreatedApiKey {
   /** The key, to be shown to its owner once. */
@@ -132,9 +135,9 @@ function isWellFormed(key: string, prefix: string): boolean {
 }
 
 function checkedPrefix(prefix: string): string {
-  if (/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/.test(prefix) && prefix.length <= 32) return prefix;
+  if (/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/.test(prefix) && prefix.length <= MAX_PREFIX_CHARS) return prefix;
   throw new TypeError(
-    `The prefix of an API key consists of lower-case letters, digits and single underscores, at most 32, as in \`acme_live\`; ${JSON.stringify(prefix)} was given.`,
+    `The prefix of an API key consists of lower-case letters, digits and single underscores, at most ${MAX_PREFIX_CHARS}, as in \`acme_live\`; ${JSON.stringify(prefix)} was given.`,
   );
 }
 

@@ -7,7 +7,7 @@ import type { ConvoyRequest } from '@avvos/convoy';
 import { unauthorized } from './refusals.js';
 
 /** The longest token. Servers limit all headers of a request to 16 KiB or less. */
-const MAX_TOKEN_CHARS = 16 * 1024;
+export const MAX_TOKEN_CHARS = 16 * 1024;
 
 /** The characters of a token in an Authorization header, by RFC 6750. */
 const TOKEN = /^[\w.~+/-]+=*$/;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { IndexLayout, TableLayout } from './layout.js';
-import { chosenIndex, textAfter } from './scans.js';
+import { chosenIndex, MAX_QUERIES, scansOf, textAfter } from './scans.js';
 import type { Clause, Operator } from './where.js';
 
 const index = (fields: string[], unique = false): IndexLayout => ({ name: `by_${fields.join('_')}`, fields, unique });
@@ -56,6 +56,22 @@ describe('the chosen index', () => {
     expect(chosen()).toBeNull();
     expect(chosen(clause('name'), clause('accountId'), clause('userId', 'ne'))).toBeNull();
   });
+});
+
+it('looks up as many values of an `in` as the limit in the index, and filters by more', () => {
+  const steps: string[] = [];
+  const query = {
+    withIndex: (name: string) => steps.push(name) && query,
+    filter: () => steps.push('filter') && query,
+  };
+  const stepsOf = (count: number) => {
+    steps.length = 0;
+    const values = Array.from({ length: count }, (_, n) => `user ${n}`);
+    const where = { all: [{ ...clause('userId', 'in'), values }], any: [] };
+    return [scansOf({ query: () => query } as never, table, where).length, new Set(steps)];
+  };
+  expect(stepsOf(MAX_QUERIES)).toEqual([MAX_QUERIES, new Set(['by_userId'])]);
+  expect(stepsOf(MAX_QUERIES + 1)).toEqual([1, new Set(['filter'])]);
 });
 
 it.each([

@@ -19,7 +19,7 @@ export interface Sort {
 }
 
 /** More values are compared by a filter. */
-const MAX_QUERIES = 100;
+export const MAX_QUERIES = 100;
 
 const BY_ID: IndexLayout = { name: 'by_id', fields: ['id'], unique: true };
 

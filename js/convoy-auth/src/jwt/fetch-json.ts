@@ -3,8 +3,9 @@
  * come from the configured address or from none.
  */
 
-const TIMEOUT_MS = 5_000;
-const MAX_BYTES = 256 * 1024;
+/** How long an answer may take, and how large it may be. */
+export const TIMEOUT_MS = 5_000;
+export const MAX_BYTES = 256 * 1024;
 
 /** The text of the document at `url`, and its content. Throws an `Error` whose message completes "could not fetch: …". */
 export async function fetchJson(url: URL): Promise<{ readonly text: string; readonly json: unknown }> {

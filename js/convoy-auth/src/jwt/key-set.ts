@@ -2,7 +2,8 @@
 
 import { createLocalJWKSet, type JSONWebKeySet, type JWK, type JWTVerifyGetKey } from 'jose';
 
-const MAX_KEYS = 100;
+/** An issuer has a few: the current ones, and those that tokens were signed with lately. */
+export const MAX_KEYS = 100;
 
 /** A set of keys. Equal sets are the same object, so that its identity tells whether the keys have changed. */
 export interface KeySet {

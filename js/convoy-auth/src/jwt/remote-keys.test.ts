@@ -2,8 +2,11 @@
 
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { MAX_BYTES, TIMEOUT_MS } from './fetch-json.js';
 import { bearer, type SigningKey, signingKey, TestIssuer } from './issuer.test-kit.js';
 import { jwt } from './jwt.js';
+import { MAX_KEYS } from './key-set.js';
+import { FAILURE_PAUSE_MS, MAX_AGE_MS, UNKNOWN_KEY_PAUSE_MS } from './remote-keys.js';
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -57,13 +60,16 @@ test('many calls wait for one fetch', async () => {
 });
 
 describe('rotation', () => {
-  test('a token of a new key is accepted at once, if the keys are 30 seconds old', async () => {
+  test('a token of a new key is accepted at once, if the keys are 30 seconds old, and not before', async () => {
     const auth = adapter();
     await outcome(auth, await issuer.sign());
     const next = await signingKey('next');
     issuer.keys = [issuer.key.jwk, next.jwk];
-    pass(31 * SECOND);
-    expect(await outcome(auth, await issuer.sign({}, {}, next))).toBe('user_1');
+    const token = await issuer.sign({}, {}, next);
+    pass(UNKNOWN_KEY_PAUSE_MS - 1);
+    expect(await outcome(auth, token)).toMatch('UNAUTHORIZED: The token is signed with a key that');
+    pass(1);
+    expect(await outcome(auth, token)).toBe('user_1');
     expect(issuer.keyRequests).toBe(2);
   });
 
@@ -114,11 +120,11 @@ describe('while the issuer is away', () => {
     const token = await issuer.sign({ exp });
     expect(await outcome(auth, token)).toBe('user_1');
     issuer.fail();
-    pass(59 * MINUTE);
+    pass(MAX_AGE_MS - 1);
     expect(await outcome(auth, token)).toBe('user_1');
     expect(await outcome(auth, await issuer.sign({ exp, n: 1 }))).toBe('user_1');
     expect(warnings.join()).toMatch('answered with status 503');
-    pass(2 * MINUTE);
+    pass(1);
     expect(await outcome(auth, token)).toMatch(AWAY);
     issuer.repair();
     pass(6 * SECOND);
@@ -135,9 +141,11 @@ describe('while the issuer is away', () => {
     const auth = adapter();
     const token = await issuer.sign();
     for (let n = 0; n < 10; n++) expect(await outcome(auth, token)).toMatch(AWAY);
-    expect(issuer.keyRequests).toBe(1);
-    pass(6 * SECOND);
     issuer.repair();
+    pass(FAILURE_PAUSE_MS - 1);
+    expect(await outcome(auth, token)).toMatch(AWAY);
+    expect(issuer.keyRequests).toBe(1);
+    pass(1);
     expect(await outcome(auth, token)).toBe('user_1');
   });
 
@@ -163,7 +171,7 @@ describe('an answer is waited for no longer than five seconds', () => {
     };
     expect(await outcome(adapter(), await issuer.sign())).toMatch(AWAY);
     expect(warnings.join()).toMatch('aborted due to timeout');
-    expect(timeout).toHaveBeenLastCalledWith(5_000);
+    expect(timeout).toHaveBeenLastCalledWith(TIMEOUT_MS);
   });
 });
 
@@ -182,7 +190,16 @@ describe('an answer is not used', () => {
       };
       write();
     };
-    expect(await refused()).toMatch('is larger than 262144 bytes');
+    expect(await refused()).toMatch(`is larger than ${MAX_BYTES} bytes`);
+  });
+
+  test('that has a byte more than the limit, and one of the limit is used', async () => {
+    const answerOf = (bytes: number) => (response: ServerResponse) =>
+      void response.end(JSON.stringify({ keys: issuer.keys }).padEnd(bytes));
+    issuer.answer = answerOf(MAX_BYTES);
+    expect(await outcome(adapter(), await issuer.sign())).toBe('user_1');
+    issuer.answer = answerOf(MAX_BYTES + 1);
+    expect(await refused()).toMatch(`is larger than ${MAX_BYTES} bytes`);
   });
 
   test('that redirects', async () => {
@@ -200,9 +217,12 @@ describe('an answer is not used', () => {
     expect(await refused()).toMatch('has no list `keys`');
   });
 
-  test('with very many keys', async () => {
-    issuer.keys = Array.from({ length: 101 }, (_, n) => ({ ...issuer.key.jwk, kid: `key ${n}` }));
-    expect(await refused()).toMatch('more than 100 keys');
+  test('with a key more than the limit, and one with as many is used', async () => {
+    const others = Array.from({ length: MAX_KEYS - 1 }, (_, n) => ({ ...issuer.key.jwk, kid: `key ${n}` }));
+    issuer.keys = [...others, issuer.key.jwk];
+    expect(await outcome(adapter(), await issuer.sign())).toBe('user_1');
+    issuer.keys = [...issuer.keys, { ...issuer.key.jwk, kid: 'one more' }];
+    expect(await refused()).toMatch(`more than ${MAX_KEYS} keys`);
   });
 
   test('with symmetric keys only', async () => {

@@ -20,11 +20,11 @@ import { type KeySet, type KeySource, signingKeys } from './key-set.js';
 
 const MINUTE_MS = 60_000;
 const FRESH_MS = 10 * MINUTE_MS;
-const MAX_AGE_MS = 60 * MINUTE_MS;
+export const MAX_AGE_MS = 60 * MINUTE_MS;
 /** Between fetches for unknown keys. */
-const UNKNOWN_KEY_PAUSE_MS = 30_000;
+export const UNKNOWN_KEY_PAUSE_MS = 30_000;
 /** After a failed fetch. */
-const FAILURE_PAUSE_MS = 5_000;
+export const FAILURE_PAUSE_MS = 5_000;
 
 interface Fetched {
   readonly keys: KeySet;

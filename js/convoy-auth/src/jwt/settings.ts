@@ -63,7 +63,8 @@ const ASYMMETRIC = [
 ];
 const SYMMETRIC = ['HS256', 'HS384', 'HS512'];
 
-const MIN_SECRET_BYTES = 32;
+/** The shortest secret: RFC 7518 requires as many bytes as the hash has, and that of HS256 has 32. */
+export const MIN_SECRET_BYTES = 32;
 
 /** The settings for tokens that name their audience; throws a `TypeError` for options that would accept others. */
 export function boundSettings(options: UncheckedSettings): JwtSettings {

@@ -11,7 +11,7 @@ import type { Claims } from './claims.js';
 import type { KeySet } from './key-set.js';
 
 /** About 1 KiB each. */
-const MAX_ENTRIES = 5_000;
+export const MAX_ENTRIES = 5_000;
 
 /** Claims of verified tokens; the least recently used are dropped. */
 export class TokenCache {

@@ -5,6 +5,7 @@ import { base64url, exportSPKI, SignJWT, UnsecuredJWT } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { bearer, type SigningKey, seconds, signingKey, TestIssuer } from './issuer.test-kit.js';
 import { jwt } from './jwt.js';
+import { MIN_SECRET_BYTES } from './settings.js';
 
 let issuer: TestIssuer;
 let other: SigningKey;
@@ -385,7 +386,9 @@ describe('options are refused', () => {
   });
 
   test('with a short secret', () => {
-    expect(() => jwt({ issuer: url, audience: 'api', secret: 'short' })).toThrow('at least 32 bytes');
+    const made = (bytes: number) => () => jwt({ issuer: url, audience: 'api', secret: new Uint8Array(bytes) });
+    expect(made(MIN_SECRET_BYTES)).not.toThrow();
+    expect(made(MIN_SECRET_BYTES - 1)).toThrow(`at least ${MIN_SECRET_BYTES} bytes`);
   });
 
   test('with a secret in the public keys', () => {

@@ -5,6 +5,8 @@ import type { ScriptedSession } from '../../testing/scripted-session.js';
 import { type Watching, watching } from '../../testing/watching.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import type { Session } from './session.js';
+import { MAX_TOKEN_REQUESTS, SubscriptionUpdates, TOKEN_REQUESTS_MS } from './subscription-updates.js';
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');
 const A = { of: 'a' };
@@ -101,12 +103,19 @@ test('a token sent with a refused change is sent again', async () => {
 });
 
 test('a token that the server requests too often ends the connection', async () => {
-  for (let request = 0; request < 4; request += 1) {
+  for (let request = 0; request <= MAX_TOKEN_REQUESTS; request += 1) {
     session.send({ type: 'auth', error: EXPIRED });
-    if (request < 3) await session.nextChange();
+    if (request < MAX_TOKEN_REQUESTS) await session.nextChange();
   }
   expect(await watch.until(({ status }) => status === 'error')).toMatchObject({ error: EXPIRED, data: null });
-  expect(session.changes).toHaveLength(3);
+  expect(session.changes).toHaveLength(MAX_TOKEN_REQUESTS);
+});
+
+test('requests of a token count for ten seconds', () => {
+  const updates = new SubscriptionUpdates({} as Session, () => {}, 0);
+  for (let request = 0; request < MAX_TOKEN_REQUESTS; request += 1) expect(updates.tokenRequested(0)).toBe(true);
+  expect(updates.tokenRequested(TOKEN_REQUESTS_MS - 1)).toBe(false);
+  expect(updates.tokenRequested(TOKEN_REQUESTS_MS)).toBe(true);
 });
 
 test('a query that is forbidden loses only its own data', async () => {

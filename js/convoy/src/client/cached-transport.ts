@@ -37,7 +37,7 @@ export interface CacheOptions {
 }
 
 /** How long a query waits for a store that does not respond. */
-const MAX_WAIT_MS = 1_000;
+export const MAX_WAIT_MS = 1_000;
 
 export interface CachedTransportOptions {
   readonly options: CacheOptions;

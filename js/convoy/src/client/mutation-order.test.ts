@@ -9,6 +9,7 @@ import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
 import { loadMutations } from './lazy-mutations.js';
 import { LiveTransport } from './live-transport.js';
+import { MAX_ATTEMPT_AFTER_LOSS_MS, MAX_ATTEMPT_MS, MAX_RETRY_MS } from './mutations.js';
 
 beforeAll(loadMutations);
 
@@ -158,14 +159,34 @@ test('again, where a request hangs after the live connection was lost', async ()
   transport.answer = () => new Promise(() => {});
   const own = createConvoyClient({ transport });
   own.watch(list, {}, () => {});
+  transport.open({}).sink.connection({ connectionState: 'open', isReconnecting: false });
   own.mutation(add, { n: 1 }).catch(() => {});
-  await until(() => expect(transport.calls).toHaveLength(1));
+  // `until` would advance the time.
+  await vi.advanceTimersByTimeAsync(0);
   const [call] = transport.calls;
-  vi.advanceTimersByTime(59_000);
+  vi.advanceTimersByTime(MAX_ATTEMPT_MS - 1);
   expect(call?.signal?.aborted).toBe(false);
   transport.open({}).sink.connection({ connectionState: 'connecting', isReconnecting: true });
-  await Promise.resolve();
-  vi.advanceTimersByTime(10_000);
+  await vi.advanceTimersByTimeAsync(0);
+  vi.advanceTimersByTime(MAX_ATTEMPT_AFTER_LOSS_MS - 1);
+  expect(call?.signal?.aborted).toBe(false);
+  vi.advanceTimersByTime(1);
+  expect(call?.signal?.aborted).toBe(true);
+  own.close();
+  vi.useRealTimers();
+});
+
+test('by a request that may take a minute', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const transport = new HandTransport();
+  transport.answer = () => new Promise(() => {});
+  const own = createConvoyClient({ transport });
+  own.mutation(add, { n: 1 }).catch(() => {});
+  await vi.advanceTimersByTimeAsync(0);
+  const [call] = transport.calls;
+  vi.advanceTimersByTime(MAX_ATTEMPT_MS - 1);
+  expect(call?.signal?.aborted).toBe(false);
+  vi.advanceTimersByTime(1);
   expect(call?.signal?.aborted).toBe(true);
   own.close();
   vi.useRealTimers();
@@ -188,15 +209,19 @@ test('up to a limit of those that wait', async () => {
   expect((await Promise.allSettled(all)).every(({ status }) => status === 'rejected')).toBe(true);
 });
 
-test('and no more than once after 10 s without a response, where the client cannot notice a new connection', async () => {
+test.each([
+  ['again until 10 s have passed without a response', MAX_RETRY_MS, 3],
+  ['not again after 10 s without a response, where the client cannot notice a new connection', MAX_RETRY_MS + 1, 2],
+])('%s', async (_title, passed, attempts) => {
   vi.useFakeTimers({ toFake: ['Date'] });
   const calls: ScriptedCall[] = [];
   server.answer = (call) => {
     calls.push(call);
-    if (calls.length === 2) vi.setSystemTime(Date.now() + 11_000);
-    return 'cut';
+    if (calls.length === 2) vi.setSystemTime(Date.now() + passed);
+    return calls.length === 3 ? ok(1) : 'cut';
   };
-  await expect(client.mutation(add, { n: 1 })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-  expect(calls).toHaveLength(2);
+  const [outcome] = await Promise.allSettled([client.mutation(add, { n: 1 })]);
+  expect(calls).toHaveLength(attempts);
+  expect(outcome).toMatchObject(attempts === 3 ? { value: 1 } : { reason: { code: 'UNAVAILABLE' } });
   vi.useRealTimers();
 });

@@ -12,28 +12,28 @@ import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-
 import type { OptimisticLayer, OptimisticStore, PendingCall, QueryCache } from './optimistic-layers.js';
 import type { PersistedMutation, PersistedMutations, PersistOptions } from './persisted-mutations.js';
 import { retryAfterMs } from './retry-after.js';
-import { TempIds } from './temp-ids.js';
+import { MAX_IDS, TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
 import { isOffline, listenToPage } from './visibility.js';
 
 /** How long a committed mutation waits until its changes were sent to this client. */
-const SHOWN_TIMEOUT_MS = 1_000;
+export const SHOWN_TIMEOUT_MS = 1_000;
 /** The upper bound of the first delay before a mutation is sent again; it doubles with each attempt. */
 const BASE_DELAY_MS = 300;
 const MAX_DELAY_MS = 10_000;
 /** Without a network each request fails at once, and the browser logs it each time. */
 const OFFLINE_DELAY_MS = 30_000;
 /** How long a mutation is sent again, except while the client is reconnecting or offline. */
-const MAX_RETRY_MS = 10_000;
+export const MAX_RETRY_MS = 10_000;
 /**
- * How long an attempt may take: then the connection is probably lost, and another attempt gets the response that this
- * one missed.
+ * How long an attempt may take: then the connection is probably lost. Another attempt, of a kept mutation or while the
+ * client reconnects, gets the response that this one missed.
  */
-const MAX_ATTEMPT_MS = 60_000;
+export const MAX_ATTEMPT_MS = 60_000;
 /** The same after the live connection was lost, which was probably the same network. */
-const MAX_ATTEMPT_AFTER_LOSS_MS = 10_000;
+export const MAX_ATTEMPT_AFTER_LOSS_MS = 10_000;
 /** The server keeps responses for 24 hours: after that, a mutation that is sent again would take effect twice. */
-const MAX_AGE_MS = 23 * 60 * 60_000;
+export const MAX_AGE_MS = 23 * 60 * 60_000;
 
 export interface MutationRequest
   extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'signal' | 'tracker'> {
@@ -382,6 +382,7 @@ function signedOut(name: string): ConvoyError {
 }
 
 function notCreated(name: string): ConvoyError {
-  const message = `${name} was not sent: it has a temporary id, and the mutation that creates the document has not ended or has failed.`;
+  const why = `the mutation that creates the document has not ended or has failed, or ${MAX_IDS} documents were created since`;
+  const message = `${name} was not sent: it has a temporary id, and ${why}.`;
   return new ConvoyError('INVALID_ARGS', message);
 }

@@ -7,12 +7,12 @@ import { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { loadMutations } from './lazy-mutations.js';
-import type { PersistOptions } from './persisted-mutations.js';
+import { MAX_AGE_MS } from './mutations.js';
+import { MAX_FOREIGN_AGE_MS, type PersistOptions } from './persisted-mutations.js';
 
 beforeAll(loadMutations);
 
 const add = makeMutationRef<{ n: number }, string>('rows.add');
-const HOUR = 60 * 60_000;
 
 /** A store that outlives the clients of a test. */
 class MemoryStore implements AsyncStore {
@@ -104,17 +104,31 @@ test('are kept by a client that is closed', async () => {
 });
 
 test('are not sent where they may have been sent over 23 hours ago, and then their outcome is unknown', async () => {
-  vi.useFakeTimers({ toFake: ['Date'] });
+  const now = vi.spyOn(Date, 'now').mockReturnValue(0);
   const first = page();
   for (const n of [1, 2]) first.client.mutation(add, { n }).catch(() => {});
   await until(() => expect(first.numbers()).toEqual([1]));
   await until(() => expect(kept()).toHaveLength(2));
-  vi.setSystemTime(Date.now() + 23 * HOUR + 1);
+  now.mockReturnValue(MAX_AGE_MS + 1);
   const next = page(() => 'ok');
   // The second was certainly not sent.
   await until(() => expect(next.numbers()).toEqual([2]));
   expect(failures).toEqual([{ code: 'UNAVAILABLE', name: 'rows.add', args: { n: 1 } }]);
   await until(() => expect(kept()).toEqual([]));
+});
+
+test('are sent again where they were sent first 23 hours ago', async () => {
+  // `until` advances the time of fake timers.
+  const now = vi.spyOn(Date, 'now').mockReturnValue(0);
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await until(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(kept()).toHaveLength(1));
+  now.mockReturnValue(MAX_AGE_MS);
+  const next = page(() => 'ok');
+  await until(() => expect(next.numbers()).toEqual([1]));
+  await until(() => expect(kept()).toEqual([]));
+  expect(failures).toEqual([]);
 });
 
 test('of a server that cannot tell repetitions have an unknown outcome', async () => {
@@ -134,6 +148,22 @@ test('are sent only for the one who called them', async () => {
   expect(await bob.client.mutation(add, { n: 2 })).toBe('ok');
   expect(bob.numbers()).toEqual([2]);
   expect(kept()).toContain('{"n":1}');
+});
+
+test('of someone who does not sign in again are kept for seven days', async () => {
+  const now = vi.spyOn(Date, 'now').mockReturnValue(0);
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await until(() => expect(kept()).toEqual(['{"n":1}']));
+  scope = 'bob';
+  // The mutation of a page is sent when it has looked at those of earlier pages.
+  now.mockReturnValue(MAX_FOREIGN_AGE_MS);
+  await page(() => 'ok').client.mutation(add, { n: 2 });
+  await until(() => expect(kept()).toEqual(['{"n":1}']));
+  now.mockReturnValue(MAX_FOREIGN_AGE_MS + 1);
+  await page(() => 'ok').client.mutation(add, { n: 3 });
+  await until(() => expect(kept()).toEqual([]));
+  expect(first.numbers()).toEqual([1]);
 });
 
 test('are deleted at a sign-out, and those that wait are rejected', async () => {

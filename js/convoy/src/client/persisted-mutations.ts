@@ -25,7 +25,7 @@ export interface PersistOptions {
 /** How often the mutations of pages that have ended meanwhile are looked for. */
 const SCAN_INTERVAL_MS = 30_000;
 /** How long mutations are kept of someone who does not sign in again. */
-const MAX_FOREIGN_AGE_MS = 7 * 24 * 60 * 60_000;
+export const MAX_FOREIGN_AGE_MS = 7 * 24 * 60 * 60_000;
 
 /** A mutation in the store, as JSON. */
 interface StoredMutation {

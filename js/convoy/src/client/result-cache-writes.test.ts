@@ -5,7 +5,7 @@ import { until } from '../../testing/until.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
-import type { CacheOptions } from './cached-transport.js';
+import { type CacheOptions, MAX_WAIT_MS } from './cached-transport.js';
 import { createConvoyClient } from './client.js';
 import { ResultCache } from './result-cache.js';
 
@@ -157,9 +157,13 @@ test('a store that cannot be read delays the queries of a page once', async () =
   store.held = /^keys/;
   const page = client();
   page.client.liveQuery(list, { of: 1 }).subscribe(() => {});
-  await vi.waitFor(() => expect(store.operations).toEqual(['keys']));
+  // `waitFor` would advance the time.
+  await vi.dynamicImportSettled();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(store.operations).toEqual(['keys']);
+  await vi.advanceTimersByTimeAsync(MAX_WAIT_MS - 1);
   expect(page.subscribed()).toEqual([]);
-  await vi.advanceTimersByTimeAsync(1_000);
+  await vi.advanceTimersByTimeAsync(1);
   expect(page.subscribed()).toEqual([1]);
   page.client.liveQuery(list, { of: 2 }).subscribe(() => {});
   await vi.advanceTimersByTimeAsync(0);

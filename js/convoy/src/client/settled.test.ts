@@ -1,5 +1,6 @@
 /** A mutation's promise resolves… */
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
 import { type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
 import type { ScriptedSession } from '../../testing/scripted-session.js';
 import { watching } from '../../testing/watching.js';
@@ -8,6 +9,7 @@ import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
 import { loadMutations } from './lazy-mutations.js';
 import { LiveTransport } from './live-transport.js';
+import { SHOWN_TIMEOUT_MS } from './mutations.js';
 
 beforeAll(loadMutations);
 
@@ -122,6 +124,24 @@ test('after a timeout, where the session does not report it', async () => {
   await subscribed();
   server.answer = () => ({ body: { ok: true, data: 'id' } });
   expect(await client.mutation(add, { n: 2 })).toBe('id');
+});
+
+test('at that timeout, and not before', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const transport = new HandTransport();
+  transport.answer = ({ tracker }) => {
+    tracker?.tracked();
+    return 'id';
+  };
+  const own = createConvoyClient({ transport });
+  const resolved = vi.fn();
+  void own.mutation(add, { n: 2 }).then(resolved);
+  await vi.advanceTimersByTimeAsync(SHOWN_TIMEOUT_MS - 1);
+  expect([transport.calls.length, resolved.mock.calls]).toEqual([1, []]);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(resolved.mock.calls).toEqual([['id']]);
+  own.close();
+  vi.useRealTimers();
 });
 
 test('with its response, where another server answers it, which does not have the session', async () => {

@@ -10,8 +10,9 @@ import type { Session } from './session.js';
 /** Called with a change that the server refused or did not acknowledge. */
 export type OnRefused = (error: ConvoyError, change: SessionChange) => void;
 
-/** A server that requests a token more often than this keeps rejecting it, so another retry would not help. */
-const MAX_TOKEN_REQUESTS = { count: 3, withinMs: 10_000 } as const;
+/** A server that requests a token more often in this time keeps rejecting it, so another retry would not help. */
+export const MAX_TOKEN_REQUESTS = 3;
+export const TOKEN_REQUESTS_MS = 10_000;
 
 const UNACKNOWLEDGED = new ConvoyError('UNAVAILABLE', 'The server did not acknowledge a change of subscriptions.');
 
@@ -51,8 +52,8 @@ export class SubscriptionUpdates {
 
   /** The server requested a token at `now`. Returns false when it has done so too often for a retry to help. */
   tokenRequested(now: number): boolean {
-    this.#tokenRequests = this.#tokenRequests.filter((at) => now - at < MAX_TOKEN_REQUESTS.withinMs);
-    if (this.#tokenRequests.length >= MAX_TOKEN_REQUESTS.count) return false;
+    this.#tokenRequests = this.#tokenRequests.filter((at) => now - at < TOKEN_REQUESTS_MS);
+    if (this.#tokenRequests.length >= MAX_TOKEN_REQUESTS) return false;
     this.#tokenRequests.push(now);
     this.#tokenDue = true;
     return true;

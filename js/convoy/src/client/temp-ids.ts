@@ -5,7 +5,7 @@
 import { randomHex } from './idempotency-key.js';
 
 /** How many ids are remembered; the oldest are forgotten. */
-const MAX_IDS = 1_000;
+export const MAX_IDS = 1_000;
 
 const TEMP_ID = /"\w+:new-[0-9a-f]{16}"/;
 

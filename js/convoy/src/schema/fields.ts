@@ -65,7 +65,8 @@ export function objectsIn(schema: ZodType, depth = 0): ZodType[] {
   }
 }
 
-const MAX_UNION_DEPTH = 16;
+/** How many unions and intersections may be in one another, since a lazy schema may be in itself. */
+export const MAX_UNION_DEPTH = 16;
 
 function propertyOf(object: ZodType, key: string): ZodType[] {
   const def = defOf(object);

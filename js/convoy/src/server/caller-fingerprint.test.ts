@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { callerFingerprint } from './caller-fingerprint.js';
+import { callerFingerprint, MAX_DEPTH } from './caller-fingerprint.js';
 
 const base = { db: new (class Db {})(), now: () => 1, runQuery: async () => null };
 const anonymous = { headers: {} };
@@ -122,7 +122,7 @@ describe('the caller fingerprint', () => {
     ['a list of a subclass', () => ({ session: new (class List extends Array {})() })],
     ['a Date with a named member', () => ({ session: Object.assign(new Date(0), { user: 'ada' }) })],
     ['a Date of a subclass', () => ({ session: new (class At extends Date {})(0) })],
-    ['a value that is too deep', () => deep(20)],
+    ['a value that is too deep', () => deep(MAX_DEPTH + 1)],
     [
       'a cycle',
       () => {
@@ -187,6 +187,13 @@ describe('the caller fingerprint', () => {
     }
     const made = (cookie: string) => callerFingerprint(new Context(), base, { headers: { cookie } });
     expect(made('ada')).not.toBe(made('eve'));
+  });
+
+  it('reads members as deep as the limit, and refuses to repeat a call whose context is deeper', () => {
+    const again = (levels: number, cookie: string) => of(deep(levels), { cookie, 'convoy-attempt': '2' });
+    expect(again(MAX_DEPTH, 'old')).toBe(again(MAX_DEPTH, 'new'));
+    const refusal = { code: 'CONFLICT', details: { repeatable: false } };
+    expect(() => again(MAX_DEPTH + 1, 'old')).toThrow(expect.objectContaining(refusal));
   });
 
   it('is the same for all contexts without added members', () => {

@@ -52,7 +52,7 @@ const INCIDENTAL_HEADERS: ReadonlySet<string> = new Set([
 const TENANT_HEADERS: ReadonlySet<string> = new Set(['host', 'origin']);
 
 /** Deeper than any context; a deeper member counts as unreadable. */
-const MAX_DEPTH = 16;
+export const MAX_DEPTH = 16;
 
 /** The prefix of headers in which browsers describe the request, such as `Sec-Fetch-Mode`; they are incidental too. */
 const BROWSER_PREFIX = 'sec-';

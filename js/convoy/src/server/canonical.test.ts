@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { canonicalText } from './canonical.js';
+import { canonicalText, MAX_DEPTH, MAX_LENGTH } from './canonical.js';
 
 describe('the canonical text', () => {
   const cycle = (): object => {
@@ -62,6 +62,13 @@ describe('the canonical text', () => {
     expect(new Set(texts).size).toBe(values.length);
   });
 
+  it('exists for values of the limits', () => {
+    // Two characters are quotation marks; the keys and the number of the object have four.
+    for (const value of ['x'.repeat(MAX_LENGTH - 2), { a: 'x'.repeat(MAX_LENGTH - 6), b: 10 }, deep(MAX_DEPTH - 1)]) {
+      expect(canonicalText(value)).toMatch(/^sha256:/);
+    }
+  });
+
   it('is equal for equal values', () => {
     const user = () => ({ id: 'users:1', roles: ['a', 'b'], team: { name: 'x', since: null } });
     expect(canonicalText(user())).toBe(canonicalText(user()));
@@ -115,9 +122,10 @@ describe('the canonical text', () => {
         return proxy;
       })(),
     ],
-    ['a value that is too deep', deep(65)],
-    ['a string that is too long', 'x'.repeat(65_537)],
+    ['a value that is too deep', deep(MAX_DEPTH)],
+    ['a string that is too long', 'x'.repeat(MAX_LENGTH - 1)],
     ['a value that is too large', Array.from({ length: 10_000 }, () => 'xxxxxx')],
+    ['members that are too long together', { a: 'x'.repeat(MAX_LENGTH - 5), b: 10 }],
   ])('does not exist for %s, nor for a value that contains it', (_, value) => {
     expect(canonicalText(value)).toBeNull();
     expect(canonicalText({ a: [value] })).toBeNull();

@@ -14,13 +14,13 @@ import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 
 /** Deeper than any document. */
-const MAX_DEPTH = 64;
+export const MAX_DEPTH = 64;
 
 /** Longer texts are replaced by their hash, because one is kept for each subscriber. */
 const HASH_ABOVE = 256;
 
-/** Longer texts are not computed at all. */
-const MAX_LENGTH = 65_536;
+/** Longer texts, without what is between values and keys, are not computed at all. */
+export const MAX_LENGTH = 65_536;
 
 /** The canonical text of `value`, or `null` if it has none. */
 export function canonicalText(value: unknown): string | null {

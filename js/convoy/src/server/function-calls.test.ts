@@ -6,6 +6,7 @@ import { defineSchema, defineTable } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import type { Id } from '../values/ids.js';
 import type { BaseContext, CalleeOf, CreateContext } from './contexts.js';
+import { MIN_REFRESH_MS } from './function-calls.js';
 import {
   action,
   createFunctionHelpers,
@@ -397,7 +398,13 @@ describe('ctx.now', () => {
     expect(await call('failing')).toMatchObject({ ok: false, refreshMs: 200 });
   });
 
-  it.each([[0], [99], [Number.NaN], [Number.POSITIVE_INFINITY], ['1000']])(
+  it('takes an interval of the limit', async () => {
+    const fn = query({ handler: (ctx) => ctx.now(MIN_REFRESH_MS) });
+    const { call } = hostOf({ schema, functions: { fn } });
+    expect(await call('fn')).toMatchObject({ ok: true, refreshMs: MIN_REFRESH_MS });
+  });
+
+  it.each([[0], [MIN_REFRESH_MS - 1], [Number.NaN], [Number.POSITIVE_INFINITY], ['1000']])(
     'rejects the interval %s',
     async (everyMs) => {
       const fn = query({ handler: (ctx) => ctx.now(everyMs as number) });

@@ -29,7 +29,7 @@ import { withBase } from './validate-context.js';
 const MAX_DEPTH = 32;
 
 /** The shortest period of `ctx.now(everyMs)`. */
-const MIN_REFRESH_MS = 100;
+export const MIN_REFRESH_MS = 100;
 
 /** The implementation of `BaseContext`; the public types are those of `ctx`. */
 export interface Base {

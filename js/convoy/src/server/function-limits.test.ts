@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { defineSchema } from '../schema/index.js';
+import { MAX_RATE } from './function-limits.js';
 import { action, internalQuery, mutation, query, route } from './functions.js';
 import { describeFunctions, describeProgram } from './program.js';
 
@@ -49,7 +50,7 @@ describe('limits of a function', () => {
 describe('a rate limit', () => {
   it.each([
     [{ ...rateLimit, tokens: 1, refillPerSecond: 1 / 86_400 }],
-    [{ ...rateLimit, tokens: 100_000, refillPerSecond: 100_000 }],
+    [{ ...rateLimit, tokens: MAX_RATE, refillPerSecond: MAX_RATE }],
     [{ ...rateLimit, per: 'identity' as const }],
     [{ ...rateLimit, shared: true }],
   ])('takes %o', (given) => {
@@ -77,10 +78,10 @@ describe('a rate limit', () => {
     [{ ...rateLimit, per: 'ip' }, '`rateLimit.per` is'],
     [{ ...rateLimit, shared: 'yes' }, '`rateLimit.shared` is true or false; yes was given.'],
     [{ ...rateLimit, tokens: 0 }, '`rateLimit.tokens` is a whole number from 1 to 100,000; 0 was given.'],
-    [{ ...rateLimit, tokens: 100_001 }, '`rateLimit.tokens`'],
+    [{ ...rateLimit, tokens: MAX_RATE + 1 }, '`rateLimit.tokens`'],
     [{ ...rateLimit, tokens: 1.5 }, '`rateLimit.tokens`'],
     [{ ...rateLimit, refillPerSecond: 0 }, '`rateLimit.refillPerSecond` is a number from'],
-    [{ ...rateLimit, refillPerSecond: 100_001 }, '`rateLimit.refillPerSecond`'],
+    [{ ...rateLimit, refillPerSecond: MAX_RATE + 1 }, '`rateLimit.refillPerSecond`'],
     [{ ...rateLimit, refillPerSecond: Number.NaN }, '`rateLimit.refillPerSecond`'],
     [{ ...rateLimit, burst: 1 }, '`rateLimit` has no option burst'],
   ])('does not take %o', (given, message) => {

@@ -79,7 +79,8 @@ const NAMES = {
   action: ['timeoutMs', 'maxDocumentsRead', 'maxDocumentsWritten', 'resultBytes'],
 } as const satisfies Record<string, readonly LimitName[]>;
 
-const MAX_RATE = 100_000;
+/** The most tokens of a bucket, and the most that are added each second. */
+export const MAX_RATE = 100_000;
 
 /** The limits in a definition. Throws a `TypeError` that begins with `subject`, such as `query({ … })`. */
 export function functionLimits(
@@ -128,14 +129,14 @@ export function rateLimitProblem(value: unknown): string | null {
     return `\`rateLimit\` has no option ${unknown}; it has per, tokens, refillPerSecond and shared.`;
   if (per !== 'identity' && per !== 'address') return "`rateLimit.per` is 'identity' or 'address'.";
   if (!Number.isSafeInteger(tokens) || (tokens as number) < 1 || (tokens as number) > MAX_RATE) {
-    return `\`rateLimit.tokens\` is a whole number from 1 to 100,000; ${String(tokens)} was given.`;
+    return `\`rateLimit.tokens\` is a whole number from 1 to ${number(MAX_RATE)}; ${String(tokens)} was given.`;
   }
   if (shared !== undefined && typeof shared !== 'boolean') {
     return `\`rateLimit.shared\` is true or false; ${String(shared)} was given.`;
   }
   const refill = typeof refillPerSecond === 'number' ? refillPerSecond : Number.NaN;
   if (!(refill >= 1 / 86_400 && refill <= MAX_RATE)) {
-    return `\`rateLimit.refillPerSecond\` is a number from 1/86,400 to 100,000; ${String(refillPerSecond)} was given.`;
+    return `\`rateLimit.refillPerSecond\` is a number from 1/86,400 to ${number(MAX_RATE)}; ${String(refillPerSecond)} was given.`;
   }
   return null;
 }

@@ -7,6 +7,7 @@ import {
   internalMutation,
   internalQuery,
   isConvoyFunction,
+  MAX_AGE,
   mutation,
   query,
 } from './functions.js';
@@ -59,6 +60,8 @@ describe('query and mutation', () => {
     const cache = { public: true, maxAge: 60 } as const;
     const prices = query({ http: 'GET', cache, handler: anything });
     expect(prices).toMatchObject({ http: 'GET', cache });
+    const yearly = { public: true, maxAge: MAX_AGE } as const;
+    expect(query({ http: 'GET', cache: yearly, handler: anything }).cache).toEqual(yearly);
     expect(describeFunctions({ prices, own: query({ http: 'GET', handler: anything }) })).toMatchObject([
       { name: 'own', http: 'GET' },
       { name: 'prices', http: 'GET', cache: { maxAge: 60 } },
@@ -75,7 +78,7 @@ describe('query and mutation', () => {
       {},
       { maxAge: 1 },
       { public: true },
-      ...[-1, 1.5, 4e7, '1'].map((maxAge) => ({ public: true, maxAge })),
+      ...[-1, 1.5, MAX_AGE + 1, '1'].map((maxAge) => ({ public: true, maxAge })),
     ]) {
       expect(define(query, { http: 'GET', cache: wrong }), JSON.stringify(wrong)).toThrow('{ public: true, maxAge }');
     }

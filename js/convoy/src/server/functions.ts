@@ -352,7 +352,7 @@ function build({ kind, name, callers }: BuilderSettings, definition: LooseDefini
 }
 
 /** The longest `maxAge`: a year, as caches understand it. */
-const MAX_AGE = 31_536_000;
+export const MAX_AGE = 31_536_000;
 
 function httpOptions(
   builderName: BuilderName,

@@ -5,6 +5,7 @@ import { defineSchema, defineTable } from '../schema/index.js';
 import type { ConvoyError } from '../values/errors.js';
 import type { Id } from '../values/ids.js';
 import { caller } from './call.test-kit.js';
+import { RETRIES } from './retries.js';
 
 const schema = defineSchema({
   lists: defineTable({ name: z.string(), size: z.number().default(0) }),
@@ -102,6 +103,12 @@ describe('in a call without a transaction', () => {
   });
 
   it('a transaction fails with CONFLICT after the last retry', async () => {
+    let deletes = 0;
+    const last = await run((db) => db.transaction((tx) => tx.delete(LIST)), {
+      ...action,
+      script: (op) => (op.op === 'delete' && ++deletes <= RETRIES ? conflict : stored(op)),
+    });
+    expect([last.error, deletes]).toEqual([undefined, RETRIES + 1]);
     const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), {
       ...action,
       script: (op) => (op.op === 'delete' ? conflict : stored(op)),
@@ -111,7 +118,7 @@ describe('in a call without a transaction', () => {
       message: 'This transaction kept conflicting with other writes; try again.',
     });
     expect((error as ConvoyError).details).toBeUndefined();
-    expect(names).toEqual(new Array(5).fill([['begin'], ['delete'], ['rollback']]).flat());
+    expect(names).toEqual(new Array(1 + RETRIES).fill([['begin'], ['delete'], ['rollback']]).flat());
   });
 
   it('a nested transaction is not retried by itself after a conflict', async () => {

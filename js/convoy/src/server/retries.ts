@@ -3,7 +3,7 @@
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 
 /** Retries after the first attempt. */
-const RETRIES = 4;
+export const RETRIES = 4;
 /** The upper bound of the first delay; it doubles each time. */
 const BACKOFF_MS = 5;
 

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type Response as HostResponse, hostOf, type ScriptedRoute } from '../../testing/scripted-engine.js';
 import { defineSchema } from '../schema/index.js';
+import { MAX_COLLECTED_BYTES } from './route-call.js';
 import { createRouteBuilders, type RouteHandler } from './routes.js';
 
 const schema = defineSchema({});
@@ -35,6 +36,22 @@ describe('a response', () => {
     expect(await ended).toMatchObject({ ok: true, body: null });
     expect(client.head).toEqual({ status: 201, headers: expect.arrayContaining([['x-a', 'b']]) });
     expect([client.whole?.toString(), client.written]).toEqual(['{"a":1}', []]);
+  });
+
+  test('of several chunks is sent as a whole if those before the last one have no more than the limit', async () => {
+    const respond = async (...sizes: number[]) => {
+      const start = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+        for (const size of sizes) controller.enqueue(new Uint8Array(size));
+        controller.close();
+      };
+      const { client, ended } = send(() => new Response(new ReadableStream({ start })));
+      expect(await ended).toMatchObject({ ok: true });
+      return { whole: client.whole?.length, chunks: client.written.map(({ length }) => length) };
+    };
+    const whole = { whole: MAX_COLLECTED_BYTES + 7, chunks: [] };
+    expect(await respond(MAX_COLLECTED_BYTES - 1, 1, 7)).toEqual(whole);
+    const chunks = [MAX_COLLECTED_BYTES, 1, 7];
+    expect(await respond(...chunks)).toEqual({ whole: undefined, chunks });
   });
 
   test('that comes later is begun before its first chunk, and sent chunk by chunk', async () => {

@@ -22,8 +22,8 @@ interface RouteInput {
   readonly hasBody: boolean;
 }
 
-/** A body that is no larger and complete at once is sent with its length. The first chunk may be larger. */
-const MAX_COLLECTED_BYTES = 65_536;
+/** A body that is complete at once is sent with its length, if its chunks before the last one are no larger. */
+export const MAX_COLLECTED_BYTES = 65_536;
 
 const EMPTY = Buffer.alloc(0);
 

@@ -4,6 +4,7 @@ import { type Script, uuid } from '../../testing/scripted-engine.js';
 import { defineSchema, defineTable } from '../schema/index.js';
 import { caller } from './call.test-kit.js';
 import type { DbFromSchema } from './database.js';
+import { MAX_COUNT } from './scan.js';
 
 const schema = defineSchema({
   messages: defineTable({ likes: z.number().default(0), body: z.string() }).index('by_body', ['body']),
@@ -54,7 +55,19 @@ describe('a builder', () => {
     expect(ops).toMatchObject([5, 3, 2, 1, 0, 0].map((limit) => ({ limit })));
   });
 
-  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 32, '5'])('rejects limit(%s)', async (count) => {
+  it('takes counts up to the limit, and none beyond', async () => {
+    const steps = [
+      ['limit', (db: Db, count: number) => db.query('messages').limit(count).collect()],
+      ['offset', (db: Db, count: number) => db.query('messages').offset(count).collect()],
+      ['limit', (db: Db, count: number) => db.query('messages').take(count)],
+    ] as const;
+    for (const [name, read] of steps) {
+      expect((await scan((db) => read(db, MAX_COUNT))).ops).toMatchObject([{ [name]: MAX_COUNT }]);
+      expect((await scan((db) => read(db, MAX_COUNT + 1))).body).toMatchObject({ code: 'INVALID_ARGS' });
+    }
+  });
+
+  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, MAX_COUNT + 1, '5'])('rejects limit(%s)', async (count) => {
     const { body } = await scan((db) =>
       db
         .query('messages')

@@ -50,7 +50,7 @@ interface ScanSpec {
 const EMPTY_SPEC: ScanSpec = { range: WHOLE_TABLE, filters: [], by: null, order: 'asc', offset: 0, limit: null };
 
 /** The engine counts documents in 32 bits. */
-const MAX_COUNT = 4_294_967_295;
+export const MAX_COUNT = 4_294_967_295;
 /** A page is read as a whole, and this is the number of documents a call may read. */
 export const MAX_PAGE = 32_000;
 /** The number of documents that `for await` reads at a time. */

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { sql } from './index.js';
 import { bindStatement } from './statement.js';
+import { MAX_NAME_BYTES } from './tag.js';
+import { MAX_DIMENSIONS } from './text-form.js';
 
 /** The statement with its values as text. */
 const bound = (query: unknown): [string, ...(string | null)[]] => {
@@ -39,6 +41,7 @@ describe('sql', () => {
     expect(sql`select ${list} from t ${sql.raw('order by 1')}`.text).toBe('select "a", "we""ird" from t order by 1');
     expect(bound(sql`x in (${sql.join([1, sql`2`, 3], sql`, `)})`)).toEqual(['x in ($1, 2, $2)', '1', '3']);
     expect(sql.join([], sql`, `).text).toBe('');
+    expect(sql.identifier('x'.repeat(MAX_NAME_BYTES)).text).toBe(`"${'x'.repeat(MAX_NAME_BYTES)}"`);
   });
 
   it('binds an object that only resembles a fragment as a value', () => {
@@ -52,7 +55,7 @@ describe('sql', () => {
     ['an array of texts', () => sql(['select 1'] as never), /template tag/],
     ['raw of a number', () => sql.raw(7 as never), /sql\.raw\(\) takes a string/],
     ['an empty name', () => sql.identifier(''), /takes a name/],
-    ['too long a name', () => sql.identifier('ä'.repeat(32)), /at most 63 bytes/],
+    ['too long a name', () => sql.identifier('ä'.repeat((MAX_NAME_BYTES + 1) / 2)), /at most 63 bytes/],
     ['a NUL in a name', () => sql.identifier('a\u0000'), /no NUL character/],
     ['a separator that is a string', () => sql.join([], ', ' as never), /takes its separator as an SQL fragment/],
     ['a value that is not a list', () => sql.join('x' as never, sql``), /takes an array/],
@@ -61,6 +64,11 @@ describe('sql', () => {
     expect(make).toThrow(expect.objectContaining({ code: 'INVALID_ARGS', message: expect.stringMatching(message) }));
   });
 });
+
+/** An array with so many dimensions. */
+function arrayOf(dimensions: number): unknown {
+  return dimensions === 0 ? 1 : [arrayOf(dimensions - 1)];
+}
 
 describe('the text of a value', () => {
   it.each<[string, unknown, string | null]>([
@@ -84,6 +92,7 @@ describe('the text of a value', () => {
       ],
       '{{1,2},{3,4}}',
     ],
+    ['as many dimensions as the limit', arrayOf(MAX_DIMENSIONS), '{{{{{{1}}}}}}'],
     ['an array of objects', [{ a: '"' }], '{"{\\"a\\":\\"\\\\\\"\\"}"}'],
     ['an array of bytes', [new Uint8Array([1])], '{"\\\\x01"}'],
     ['an array of Dates', [new Date(0)], '{"1970-01-01T00:00:00.000Z"}'],
@@ -107,7 +116,7 @@ describe('the text of a value', () => {
     ['an object with half a surrogate pair', { a: [{ b: '\udc00' }] }, /cannot be JSON: a\[0\]\.b .*surrogate/],
     ['an object with a zero character', [{ 'a\u0000': 1 }], /cannot be JSON: a.* \\u0000/],
     ['an object whose toJSON returns undefined', { toJSON: () => undefined }, /is undefined/],
-    ['seven dimensions', [[[[[[[1]]]]]]], /6 dimensions/],
+    ['a dimension more than the limit', [arrayOf(MAX_DIMENSIONS)], /6 dimensions/],
   ])('refuses %s', (_, value, message) => {
     expect(() => text(value)).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGS', message: expect.stringMatching(message) }),

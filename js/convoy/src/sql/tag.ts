@@ -24,7 +24,7 @@ export interface SqlTag {
 export const sql: SqlTag = Object.assign(tag, { raw, identifier, join, empty });
 
 /** Postgres truncates longer names, which then denote another object. */
-const MAX_NAME_BYTES = 63;
+export const MAX_NAME_BYTES = 63;
 
 function tag(strings: TemplateStringsArray, ...values: readonly unknown[]): SqlFragment {
   if (!Array.isArray(strings) || !Array.isArray(strings.raw)) {

@@ -10,7 +10,7 @@ import { storageProblem } from '../values/storable-json.js';
 export class NoTextForm extends Error {}
 
 /** The maximum number of dimensions of a Postgres array. */
-const MAX_DIMENSIONS = 6;
+export const MAX_DIMENSIONS = 6;
 
 /**
  * The text form of `value`, or `null` for SQL NULL. Dates become ISO 8601, bytes `\x…`, arrays Postgres arrays (for a

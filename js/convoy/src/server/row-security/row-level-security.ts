@@ -25,7 +25,7 @@ export interface RowLevelSecurity<Context = any> {
 const MEMBERS: ReadonlySet<string> = new Set<keyof RowLevelSecurity>(['role', 'settings']);
 
 /** The longest name in Postgres, which cuts off the rest. */
-const MAX_ROLE_BYTES = 63;
+export const MAX_ROLE_BYTES = 63;
 
 /** Roles that no one can create: Postgres reserves the names. */
 const RESERVED_ROLE = /^(none|public|pg_.*)$/s;

@@ -6,7 +6,7 @@ import { type Auth, createAuth } from '../auth.js';
 import type { Operation } from '../call.js';
 import type { BaseContext } from '../contexts.js';
 import { internalQuery, mutation, query } from '../functions.js';
-import { checkedRowLevelSecurity } from './row-level-security.js';
+import { checkedRowLevelSecurity, MAX_ROLE_BYTES } from './row-level-security.js';
 import { settingTexts } from './row-settings.js';
 
 const unhandled = vi.fn();
@@ -227,7 +227,7 @@ describe('the option rls', () => {
     const rls = { role: 'app_user', settings };
     expect(checkedRowLevelSecurity(rls)).toBe(rls);
     expect(checkedRowLevelSecurity(undefined)).toBeNull();
-    for (const role of ['App User', 'x'.repeat(63), 'pgbouncer', 'nonesuch']) {
+    for (const role of ['App User', 'x'.repeat(MAX_ROLE_BYTES), 'pgbouncer', 'nonesuch']) {
       expect(checkedRowLevelSecurity({ role, settings })?.role).toBe(role);
     }
   });
@@ -240,7 +240,10 @@ describe('the option rls', () => {
     [{ role: '', settings }, 'rls.role is ""'],
     [{ role: 7, settings }, 'rls.role is 7'],
     [{ role: 'a\u0000', settings }, 'give the name of a Postgres role'],
-    [{ role: 'é'.repeat(32), settings }, 'rls.role has 64 bytes, and Postgres cuts off names after 63'],
+    [
+      { role: 'é'.repeat((MAX_ROLE_BYTES + 1) / 2), settings },
+      'rls.role has 64 bytes, and Postgres cuts off names after 63',
+    ],
     [{ role: 'none', settings }, 'a name that Postgres reserves'],
     [{ role: 'public', settings }, 'a name that Postgres reserves'],
     [{ role: 'pg_read_all_data', settings }, 'a name that Postgres reserves'],

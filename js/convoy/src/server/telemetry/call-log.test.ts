@@ -4,7 +4,8 @@ import { defineSchema } from '../../schema/index.js';
 import { createBaseContext } from '../base-context.js';
 import type { ConvoyContext, Log } from '../contexts.js';
 import { action, type ConvoyFunction, mutation, query } from '../functions.js';
-import { MAX_FIELDS_BYTES } from './log-fields.js';
+import { MAX_MESSAGE_BYTES } from './call-log.js';
+import { MAX_DEPTH, MAX_FIELDS_BYTES, MAX_MEMBERS, MAX_TEXT_BYTES } from './log-fields.js';
 
 type AnyFunction = ConvoyFunction;
 
@@ -196,6 +197,50 @@ describe('what ctx.log is given', () => {
     const wide = Object.fromEntries(Array.from({ length: 5_000 }, (_, n) => [`key ${n}`, '💥'.repeat(100)]));
     expect(await fieldsOf(wide)).toHaveProperty('…');
     expect(await fieldsOf({ [`${'k'.repeat(1 << 20)}`]: 1 })).toBeDefined();
+  });
+
+  /** A text whose JSON has so many bytes. */
+  const text = (bytes: number) => 'x'.repeat(bytes - 2);
+  const cut = expect.stringMatching(/^x+ … \(\d+ more characters were cut\)$/);
+
+  it('has texts of the limit, and what is more of one is cut', async () => {
+    const whole = { text: text(MAX_TEXT_BYTES) };
+    expect(await fieldsOf(whole)).toEqual(whole);
+    expect(await fieldsOf({ text: text(MAX_TEXT_BYTES + 1) })).toEqual({ text: cut });
+  });
+
+  it('has the size of the limit, and what is more is cut', async () => {
+    const [a, b] = [text(MAX_TEXT_BYTES), text(MAX_TEXT_BYTES)];
+    // Each key takes three bytes.
+    const left = MAX_FIELDS_BYTES - 2 * MAX_TEXT_BYTES - 3 * 3;
+    const whole = { a, b, c: text(left) };
+    expect(await fieldsOf(whole)).toEqual(whole);
+    expect(await fieldsOf({ a, b, c: text(left + 1) })).toEqual({ a, b, c: cut });
+  });
+
+  it('is as deep as the limit, and a note is in the place of what is deeper', async () => {
+    const nested = (depth: number, inner: unknown): unknown => (depth === 0 ? inner : { in: nested(depth - 1, inner) });
+    expect(await fieldsOf(nested(MAX_DEPTH, 1))).toEqual(nested(MAX_DEPTH, 1));
+    expect(await fieldsOf(nested(MAX_DEPTH + 1, 1))).toEqual(nested(MAX_DEPTH, '[nested too deeply]'));
+  });
+
+  it('has lists and objects of as many members as the limit, and more are counted', async () => {
+    const list = (length: number) => Array.from({ length }, () => true);
+    const object = (length: number) => Object.fromEntries(list(length).map((value, at) => [at, value]));
+    const whole = { list: list(MAX_MEMBERS), object: object(MAX_MEMBERS) };
+    expect(await fieldsOf(whole)).toEqual(whole);
+    expect(await fieldsOf({ list: list(MAX_MEMBERS + 2), object: object(MAX_MEMBERS + 2) })).toEqual({
+      list: [...whole.list, '… (2 more)'],
+      object: { ...whole.object, '…': '2 more' },
+    });
+  });
+
+  it('is a message of the limit, and what is more of one is cut', async () => {
+    const [whole, more] = await linesOf((log) => {
+      log.info(text(MAX_MESSAGE_BYTES));
+      log.info(text(MAX_MESSAGE_BYTES + 1));
+    });
+    expect([whole?.message, more?.message]).toEqual([text(MAX_MESSAGE_BYTES), cut]);
   });
 
   it('is a message of any type, which is cut as well', async () => {

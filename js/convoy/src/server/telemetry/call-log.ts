@@ -8,7 +8,7 @@ import { logFields, logMessage } from './log-fields.js';
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** The maximum size of the JSON of a message. */
-const MAX_MESSAGE_BYTES = 4 << 10;
+export const MAX_MESSAGE_BYTES = 4 << 10;
 
 export class CallLog implements Log {
   readonly #run: Run;

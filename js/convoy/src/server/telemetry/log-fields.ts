@@ -8,10 +8,11 @@ import { jsonSize } from '../../values/json-size.js';
 
 /** The maximum size of the JSON of all fields, and of one text in them, in bytes. */
 export const MAX_FIELDS_BYTES = 6 << 10;
-const MAX_TEXT_BYTES = 2 << 10;
-const MAX_DEPTH = 6;
+export const MAX_TEXT_BYTES = 2 << 10;
+/** How deep objects and lists may be in one another. */
+export const MAX_DEPTH = 6;
 /** Members and elements of one value. */
-const MAX_MEMBERS = 100;
+export const MAX_MEMBERS = 100;
 
 /** Names of secrets, in lower case and without separators. */
 const SECRET_NAMES: ReadonlySet<string> = new Set([
