@@ -55,13 +55,13 @@ limits! {
     max_pending_calls: usize = 1_024, "", 1..=MANY, "`UNAVAILABLE`";
     /// [HTTP routes](http-routes.md#limits) that run at once; they are no pending calls.
     routes: usize = 1_024, "", 0..=MANY, "`UNAVAILABLE`";
-    /// HTTP routes of one client address that run at once, behind a
+    /// HTTP routes of one client address, or of one network of IPv6 (/64), that run at once, behind a
     /// [trusted proxy](http.md#behind-a-proxy); clients on the same machine are not counted.
     routes_per_address: usize = 64, "", 0..=MANY, "`RATE_LIMITED`";
     /// Live streams of a process.
     streams: usize = 20_000, "", 0..=MANY, "`UNAVAILABLE`";
-    /// Live streams of one client address, behind a [trusted proxy](http.md#behind-a-proxy);
-    /// clients on the same machine are not counted.
+    /// Live streams of one client address, or of one network of IPv6 (/64), behind a
+    /// [trusted proxy](http.md#behind-a-proxy); clients on the same machine are not counted.
     streams_per_address: usize = 64, "", 0..=MANY, "`RATE_LIMITED`";
     /// Queries of one live stream.
     queries_per_stream: usize = 256, "", 0..=MANY, "`PAYLOAD_TOO_LARGE`";

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Code, Failure};
+use crate::trusted_proxies::ClientNetwork;
 use buckets::Buckets;
 
 /// How many repeated attempts of one keyed call are free. A client sends a call again if it got
@@ -72,13 +73,10 @@ pub(crate) enum Caller {
 impl Caller {
     /// The owner of the bucket for a user, or else for an address.
     pub(crate) fn of(user: Option<&str>, address: Option<IpAddr>) -> Caller {
-        match (user, address.map(|address| address.to_canonical())) {
+        match (user, address.map(ClientNetwork::from)) {
             (Some(user), _) => Caller::User(xxh3_128(user.as_bytes())),
-            (None, Some(IpAddr::V4(address))) => Caller::V4(address.octets()),
-            (None, Some(IpAddr::V6(address))) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Caller::V6([a, b, c, d, e, f, g, h])
-            }
+            (None, Some(ClientNetwork::V4(address))) => Caller::V4(address),
+            (None, Some(ClientNetwork::V6(prefix))) => Caller::V6(prefix),
             (None, None) => Caller::Unknown,
         }
     }

@@ -1,4 +1,5 @@
-//! Which proxies are trusted, and the address of the client behind them.
+//! Which proxies are trusted, the address of the client behind them, and which addresses count as
+//! one client.
 //!
 //! Each proxy appends the address of its peer to `X-Forwarded-For`. So the header is read from
 //! its end, and only as far as the proxies are trusted: what stands before was written by the
@@ -83,6 +84,28 @@ impl TrustedProxies {
             (client, hops) = (Some(address), hops + 1);
         }
         client
+    }
+}
+
+/// What one customer has at least, and so what counts as one client: an IPv4 address, or a network
+/// of IPv6 with a prefix of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ClientNetwork {
+    /// An IPv4 address, also one that is written as IPv6.
+    V4([u8; 4]),
+    /// The prefix of an IPv6 address.
+    V6([u8; 8]),
+}
+
+impl From<IpAddr> for ClientNetwork {
+    fn from(address: IpAddr) -> ClientNetwork {
+        match address.to_canonical() {
+            IpAddr::V4(address) => ClientNetwork::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                ClientNetwork::V6([a, b, c, d, e, f, g, h])
+            }
+        }
     }
 }
 
@@ -179,6 +202,16 @@ mod tests {
         // A server that does not tell its peer.
         assert_eq!(client(json!(true), "", &["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
         assert_eq!(client(json!(["10.0.0.0/8"]), "", &["192.0.2.1"]), None);
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_a_network_of_ipv6() {
+        let of = |address: &str| ClientNetwork::from(address.parse::<IpAddr>().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("::ffff:192.0.2.1"), of("::ffff:192.0.2.2"));
     }
 
     proptest! {

@@ -21,7 +21,6 @@ mod scope;
 mod strategy;
 mod workers;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -67,6 +66,7 @@ use crate::rate_limit::{EVERY_FUNCTION, Policy, RateLimiter};
 use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
 use crate::telemetry::Metrics;
+use crate::trusted_proxies::ClientNetwork;
 use crate::write_log::WriteLog;
 
 /// One call: a function with its input and its caller.
@@ -133,8 +133,8 @@ pub(crate) struct IncomingRoute {
     pub caller: Arc<str>,
     /// The input of its function.
     pub input: Arc<str>,
-    /// The client's address, if its routes are counted.
-    pub address: Option<IpAddr>,
+    /// The client, if its routes are counted.
+    pub counted: Option<ClientNetwork>,
     /// The body.
     pub chunks: RequestChunks,
 }
@@ -314,8 +314,8 @@ impl Dispatcher {
         (program, route): (&Arc<Program>, &Route),
         request: IncomingRoute,
     ) -> Result<StartedRoute, Failure> {
-        let IncomingRoute { caller, input, address, chunks } = request;
-        let slot = self.inner.routes.take(address)?;
+        let IncomingRoute { caller, input, counted, chunks } = request;
+        let slot = self.inner.routes.take(counted)?;
         self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);
         let (exchange, client) = RouteExchange::open(chunks);
         let time = route.options.timeout_ms.map_or(self.inner.limits.action_time(), Duration::from_millis);

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::dispatch::{Key, RouteOptions};
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
+use crate::trusted_proxies::ClientNetwork;
 
 /// The path and query of a request's URL. Beyond, the listener stops reading.
 pub(super) const MAX_URL_BYTES: usize = 32 << 10;
@@ -209,10 +210,11 @@ pub(super) fn address(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config
     config.trust_proxy.client(peer, forwarded)
 }
 
-/// The address by which streams are counted: `None` if it may not be the client's, or is
-/// this machine's.
-pub(super) fn counted(address: Option<IpAddr>, peer: Option<IpAddr>, config: &Config) -> Option<IpAddr> {
-    address.filter(|address| config.trust_proxy.trusts(peer) && !address.is_loopback())
+/// The client by which streams and routes are counted: `None` if the address may not be its own, or
+/// is this machine's.
+pub(super) fn counted(address: Option<IpAddr>, peer: Option<IpAddr>, config: &Config) -> Option<ClientNetwork> {
+    let is_counted = |address: &IpAddr| config.trust_proxy.trusts(peer) && !address.is_loopback();
+    address.filter(is_counted).map(ClientNetwork::from)
 }
 
 /// The client's consistency token.

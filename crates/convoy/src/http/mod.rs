@@ -55,6 +55,7 @@ use crate::error::{Code, Failure};
 use crate::live::{OpenSession, Payer, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::telemetry::Route as Template;
+use crate::trusted_proxies::ClientNetwork;
 use body::{RequestBody, WithoutTrailers};
 use cors::Grant;
 pub use dev_page::{DevAnswer, DevPage, DevRequest};
@@ -294,7 +295,7 @@ async fn open_session(
     engine: &Arc<Engine>,
     (head, body): (&Parts, &mut RequestBody),
     address: Option<IpAddr>,
-    counted: Option<IpAddr>,
+    counted: Option<ClientNetwork>,
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&head.headers)?;
     let queries = client_messages::parse_queries(&body::read(body, &engine.config().limits).await?)?;

@@ -86,7 +86,7 @@ async fn run(engine: &Arc<Engine>, matched: &Matched, request: RouteRequest<'_>)
     let incoming = IncomingRoute {
         caller,
         input: input.to_string().into(),
-        address: guard::counted(address, peer, config),
+        counted: guard::counted(address, peer, config),
         chunks: upload.into_chunks(),
     };
     let answered = match admitted.and_then(|()| engine.start_route(route, incoming)) {

@@ -23,12 +23,13 @@ use crate::error::{Code, Failure};
 use crate::failpoints::Point;
 use crate::live::client_messages::{self, ClientUpdate, Hello};
 use crate::live::{OpenSession, Payer, SessionMessage, Stream, StreamFormat};
+use crate::trusted_proxies::ClientNetwork;
 
 /// Builds the caller, as JSON for the host, from a bearer token.
 pub(super) type CallerOf = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
 
-/// The client's address, if it is known, and the one by which its streams are counted.
-pub(super) type Addresses = (Option<IpAddr>, Option<IpAddr>);
+/// The client's address, if it is known, and the client by which its streams are counted.
+pub(super) type Addresses = (Option<IpAddr>, Option<ClientNetwork>);
 
 /// A connection that becomes a WebSocket.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}

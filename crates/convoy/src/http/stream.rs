@@ -20,6 +20,7 @@ use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Point};
 use crate::live::{OpenSession, Payer, QueryRequest, SessionMessage, Stream, StreamFormat, hash_from_hex};
+use crate::trusted_proxies::ClientNetwork;
 
 /// The comment sent when the answer of `Last-Event-ID` is still current.
 const CURRENT: &str = ": current\n";
@@ -38,8 +39,8 @@ pub(super) struct SubscribeParams<'a> {
     pub position: Option<&'a str>,
     /// The client's address, if it is known.
     pub address: Option<IpAddr>,
-    /// The address by which the stream is counted.
-    pub counted: Option<IpAddr>,
+    /// The client by which the stream is counted.
+    pub counted: Option<ClientNetwork>,
 }
 
 /// Opens one query's stream once its first answer is available. Permanent failures (an

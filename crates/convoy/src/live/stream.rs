@@ -17,6 +17,7 @@ use crate::dispatch::{FunctionCall, Program};
 use crate::error::{Code, Failure};
 use crate::events::{Event, EventKind, LastRun};
 use crate::rate_limit::Per;
+use crate::trusted_proxies::ClientNetwork;
 
 /// A client's request for a query.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub(crate) struct OpenSession<'a> {
     pub position: Option<&'a str>,
     /// Who pays for the subscriptions.
     pub payer: Payer,
-    /// The client's address, if streams are counted by address.
-    pub counted: Option<IpAddr>,
+    /// The client, if its streams are counted.
+    pub counted: Option<ClientNetwork>,
 }
 
 /// Who pays for subscriptions to queries with a rate limit.
@@ -124,8 +125,8 @@ impl Live {
             if self.loaded()?.has_context != caller.is_some() {
                 return Err(Failure::new(Code::Unavailable, "New code was just loaded; try again shortly."));
             }
-            self.has_room(registry.sessions(), counted.map(|address| registry.sessions_of(address)))?;
-            Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address: counted }, now))
+            self.has_room(registry.sessions(), counted.map(|client| registry.sessions_of(client)))?;
+            Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, counted }, now))
         })?;
         let mut stream = Stream { live: self.clone(), opened, admitted: None, waits: None };
         loop {
@@ -235,14 +236,14 @@ impl Live {
         Ok(context)
     }
 
-    /// Checks the limits of streams; `of_address`: the number that the client's address has.
-    fn has_room(&self, streams: usize, of_address: Option<usize>) -> Result<(), Failure> {
+    /// Checks the limits of streams; `of_client`: the number that the client has.
+    fn has_room(&self, streams: usize, of_client: Option<usize>) -> Result<(), Failure> {
         let Limits { streams: max, streams_per_address: max_per_address, .. } = self.limits;
         if streams >= max {
             let message = format!("This server already serves {max} live streams, its limit.");
             return Err(Failure::new(Code::Unavailable, message));
         }
-        if of_address.is_some_and(|streams| streams >= max_per_address) {
+        if of_client.is_some_and(|streams| streams >= max_per_address) {
             let message = format!("This address already has {max_per_address} live streams, its limit.");
             return Err(Failure::new(Code::RateLimited, message));
         }

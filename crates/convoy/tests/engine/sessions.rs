@@ -251,6 +251,33 @@ async fn streams_are_limited_per_process_and_per_proxied_address() {
     app.engine.close().await;
 }
 
+/// One customer has at least a network of IPv6 with a prefix of 64 bits.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_one_network_of_ipv6_are_counted_together() {
+    let db = TestDb::new().await;
+    let options = json!({ "trustProxy": true, "limits": { "streams": 9, "streamsPerAddress": 2 } });
+    let app = db.app_with(options, tables(), crate::shared::functions()).await;
+    let from = |address: &str| app.client().with_header("x-forwarded-for", address);
+    let mut open = Vec::new();
+    for pair in [["2001:db8:1:2::1", "2001:db8:1:2:ffff::1"], ["192.0.2.1", "::ffff:192.0.2.1"]] {
+        for address in pair {
+            open.push(from(address).live(json!([])).await);
+        }
+        for address in pair {
+            let refused = from(address).try_live(json!([])).await.map(|_| ()).expect_err("the third of this client");
+            assert_eq!((refused.status, refused.code()), (429, "RATE_LIMITED"), "{address}");
+        }
+        let refused = from(pair[0]).send(Method::GET, "/api/subscribe?name=messages.all", "").await;
+        assert_eq!((refused.status, refused.code()), (429, "RATE_LIMITED"));
+    }
+    for other in ["2001:db8:1:3::1", "192.0.2.2"] {
+        open.push(from(other).live(json!([])).await);
+    }
+    assert_eq!(app.engine.stats().sessions, 6);
+    drop(open);
+    app.engine.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mutation_with_raw_writes_is_acknowledged_after_these_were_sent() {
     let db = TestDb::new().await;

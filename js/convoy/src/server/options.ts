@@ -33,7 +33,10 @@ export interface ConvoyLimits {
   readonly maxPendingCalls?: number;
   /** HTTP routes that may run at once (1,024), which are not counted by `maxPendingCalls`; `UNAVAILABLE`. */
   readonly routes?: number;
-  /** HTTP routes that may run at once for one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
+  /**
+   * HTTP routes that may run at once for one client address, or for one network of IPv6 with a prefix of 64 bits (64), as
+   * determined by `trustProxy`; `RATE_LIMITED`.
+   */
   readonly routesPerAddress?: number;
   /**
    * The largest size of a document after a write, in bytes of its JSON in Postgres (1 MiB); `PAYLOAD_TOO_LARGE`. Documents
@@ -42,7 +45,10 @@ export interface ConvoyLimits {
   readonly documentBytes?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
   readonly streams?: number;
-  /** Live streams of one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
+  /**
+   * Live streams of one client address, or of one network of IPv6 with a prefix of 64 bits (64), as determined by
+   * `trustProxy`; `RATE_LIMITED`.
+   */
   readonly streamsPerAddress?: number;
   /** Queries of one live stream (256); `PAYLOAD_TOO_LARGE`. */
   readonly queriesPerStream?: number;

@@ -186,7 +186,7 @@ impl Client {
     fn open(world: &Shared<World>, table: &'static str, caller: Option<&str>) -> Client {
         let (world, now) = (world.clone(), world.now());
         let (caller, requests) = (caller.map(Into::into), vec![Ok(watch(0, table, None))]);
-        let opening = NewSession { format: StreamFormat::Protocol, caller, requests, address: None };
+        let opening = NewSession { format: StreamFormat::Protocol, caller, requests, counted: None };
         let SessionHandle { id: session, wake } = world.with(|registry| registry.open(opening, now));
         Client { world, session, wake, waits: false, table, latest: None, reported: HashSet::new() }
     }

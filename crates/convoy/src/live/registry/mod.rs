@@ -24,7 +24,6 @@ mod session_auth;
 mod subscriptions;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +48,7 @@ use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::invalidation::{ReadIndex, RecentCommits};
+use crate::trusted_proxies::ClientNetwork;
 use kept_results::KeptRun;
 use query::{Phase, Query};
 use query_index::QueryIndex;
@@ -68,8 +68,8 @@ pub(super) struct Registry {
     next_id: QueryId,
     /// Counts loads of new code.
     generation: u64,
-    /// The number of sessions per client address, where addresses are counted.
-    by_address: HashMap<IpAddr, usize>,
+    /// The number of sessions of each client, where clients are counted.
+    by_client: HashMap<ClientNetwork, usize>,
     /// The subscriptions of all sessions.
     subscription_count: usize,
     /// Queries without subscribers whose results are kept.
@@ -390,9 +390,9 @@ impl Registry {
         self.sessions.len()
     }
 
-    /// How many sessions an address has.
-    pub(super) fn sessions_of(&self, address: IpAddr) -> usize {
-        self.by_address.get(&address).copied().unwrap_or_default()
+    /// How many sessions a client has.
+    pub(super) fn sessions_of(&self, client: ClientNetwork) -> usize {
+        self.by_client.get(&client).copied().unwrap_or_default()
     }
 
     /// Whether there are no queries.

@@ -24,7 +24,7 @@ impl Registry {
     /// its client reconnects. Runs in flight find that their queries no longer exist.
     pub(crate) fn restart(&mut self) {
         let mut sessions = std::mem::take(&mut self.sessions);
-        let mut by_address = HashMap::new();
+        let mut by_client = HashMap::new();
         for session in sessions.values_mut() {
             if !session.ended {
                 session.end(EndReason::Reload, retry_ms(&self.failpoints));
@@ -33,14 +33,14 @@ impl Registry {
             session.dirty.clear();
             session.pending_acks.clear();
             session.auth_query = None;
-            if let Some(address) = session.address {
-                *by_address.entry(address).or_default() += 1;
+            if let Some(client) = session.counted {
+                *by_client.entry(client).or_default() += 1;
             }
         }
         let wake = sessions.values().map(|session| session.wake.clone()).collect();
         *self = Registry {
             sessions,
-            by_address,
+            by_client,
             // Ids are never reused: runs in flight still refer to the old ones.
             next_id: self.next_id,
             generation: self.generation + 1,

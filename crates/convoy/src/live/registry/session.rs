@@ -14,7 +14,6 @@
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,7 @@ use crate::invalidation::Sequence;
 use crate::live::QueryId;
 use crate::live::answer::Hash;
 use crate::live::message::{ClientQueryId, ReportedMutation, SessionId, SessionMessage};
+use crate::trusted_proxies::ClientNetwork;
 
 /// How long a frame waits for the slowest query that one commit has changed.
 pub(super) const FRAME_DELAY: Duration = Duration::from_millis(50);
@@ -120,8 +120,8 @@ pub(super) struct LiveSession {
     pub format: StreamFormat,
     /// The caller, as JSON for the host; absent if the program has no context.
     pub caller: Option<Arc<str>>,
-    /// The client's address, if streams are counted by address.
-    pub address: Option<IpAddr>,
+    /// The client, if its streams are counted.
+    pub counted: Option<ClientNetwork>,
     pub auth: AuthState,
     /// The query that runs `createContext`.
     pub auth_query: Option<QueryId>,
@@ -168,7 +168,7 @@ impl LiveSession {
         LiveSession {
             format,
             caller,
-            address: None,
+            counted: None,
             auth: AuthState::Unknown,
             auth_query: None,
             context: SessionContext::default(),

@@ -1,7 +1,6 @@
 //! Opens, authenticates and closes sessions.
 
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use crate::live::QueryId;
 use crate::live::cause::CauseKind;
 use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
 use crate::live::share_key::ShareKey;
+use crate::trusted_proxies::ClientNetwork;
 
 /// A session to open.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(crate) struct NewSession {
     pub caller: Option<Arc<str>>,
     /// Its first subscriptions.
     pub requests: Vec<ResolvedRequest>,
-    /// The client's address, if streams are counted by address.
-    pub address: Option<IpAddr>,
+    /// The client, if its streams are counted.
+    pub counted: Option<ClientNetwork>,
 }
 
 /// The result of opening a session.
@@ -45,12 +45,12 @@ impl Registry {
     /// Opens a session. If the program has a context, the session is authenticated once
     /// its context has been made.
     pub(crate) fn open(&mut self, new: NewSession, now: Instant) -> SessionHandle {
-        let NewSession { format, caller, requests, address } = new;
+        let NewSession { format, caller, requests, counted } = new;
         let opened = SessionHandle { id: SessionId::random(), wake: Arc::default() };
         let mut session = LiveSession::new(format, caller, opened.wake.clone());
-        session.address = address;
-        if let Some(address) = address {
-            *self.by_address.entry(address).or_default() += 1;
+        session.counted = counted;
+        if let Some(client) = counted {
+            *self.by_client.entry(client).or_default() += 1;
         }
         if format == StreamFormat::Protocol {
             session.control_messages.push(SessionMessage::Session(opened.id));
@@ -102,7 +102,7 @@ impl Registry {
         if let Some(auth) = session.auth_query {
             self.remove_query(auth);
         }
-        if let Some(Entry::Occupied(mut count)) = session.address.map(|address| self.by_address.entry(address)) {
+        if let Some(Entry::Occupied(mut count)) = session.counted.map(|client| self.by_client.entry(client)) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

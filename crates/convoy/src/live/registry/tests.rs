@@ -41,7 +41,7 @@ impl World {
     fn open(&mut self, caller: Option<&str>, inputs: &[&str]) -> Client {
         let requests = (1..).zip(inputs).map(|(id, input)| Ok(request(id, input))).collect();
         let opening =
-            NewSession { format: StreamFormat::Protocol, caller: caller.map(Into::into), requests, address: None };
+            NewSession { format: StreamFormat::Protocol, caller: caller.map(Into::into), requests, counted: None };
         let now = self.now();
         Client(self.registry.open(opening, now).id)
     }
@@ -345,7 +345,7 @@ fn clients_holding_a_result_get_unchanged_and_newer_ones_wait() {
     let come_back = |world: &mut World, since| {
         let watch = SubscribeRequest { client_hash: hash, since: Some(since), ..request(1, "{}") };
         let opening =
-            NewSession { format: StreamFormat::Protocol, caller: None, requests: vec![Ok(watch)], address: None };
+            NewSession { format: StreamFormat::Protocol, caller: None, requests: vec![Ok(watch)], counted: None };
         let now = world.now();
         let client = Client(world.registry.open(opening, now).id);
         let last_sent = world.received(client);

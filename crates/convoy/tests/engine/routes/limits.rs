@@ -96,7 +96,7 @@ async fn one_address_behind_a_trusted_proxy_cannot_take_every_place() {
     let app = serve(&db, options, waiting(released)).await;
     let from = |address: &str| format!("x-forwarded-for: {address}\r\n");
     let first = begin(&app, &from("198.51.100.1"), 1).await;
-    for address in ["198.51.100.1", "203.0.113.9, 198.51.100.1"] {
+    for address in ["198.51.100.1", "203.0.113.9, 198.51.100.1", "::ffff:198.51.100.1"] {
         let refused = exchange(&app, &request("GET /slow", &from(address), "")).await;
         assert!(status(&refused) == "429" && refused.contains("limits.routesPerAddress"), "{refused}");
     }
@@ -106,7 +106,14 @@ async fn one_address_behind_a_trusted_proxy_cannot_take_every_place() {
         begin(&app, &from("127.0.0.1"), 3).await,
         begin(&app, "", 4).await,
         begin(&app, "", 5).await,
+        begin(&app, &from("2001:db8:1:2::1"), 6).await,
+        begin(&app, &from("2001:db8:1:3::1"), 7).await,
     ];
+    // One customer has at least a network of IPv6 with a prefix of 64 bits.
+    for address in ["2001:db8:1:2::1", "2001:db8:1:2:ffff::2"] {
+        let refused = exchange(&app, &request("GET /slow", &from(address), "")).await;
+        assert!(status(&refused) == "429" && refused.contains("limits.routesPerAddress"), "{address}: {refused}");
+    }
     release.send(true).expect("the routes wait");
     for mut socket in [first].into_iter().chain(others) {
         assert_eq!(status(&rest(&mut socket).await), "200");

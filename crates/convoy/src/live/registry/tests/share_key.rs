@@ -133,7 +133,7 @@ fn a_refused_context_fails_the_opening_and_rejects_an_open_session() {
         format: StreamFormat::Plain,
         caller: Some("x".into()),
         requests: vec![Ok(request(1, "{}"))],
-        address: None,
+        counted: None,
     };
     let now = world.now();
     let opened = world.registry.open(opening, now);
