@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use convoy_testkit::{App, Client, Functions, TestDb, Thrown, table, within};
+use convoy_testkit::{App, Client, End, Functions, Proxy, TestDb, Thrown, table, within};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -320,5 +320,44 @@ async fn without_its_table_a_shared_limit_refuses_until_the_table_is_back() {
     let refused = client.query("list", json!({})).await;
     assert_eq!(refused.code(), "INTERNAL", "{}", refused.body);
     within(async { while client.query("list", json!({})).await.status != 200 {} }).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_a_shared_limit_refuses_until_the_database_is_back() {
+    let db = TestDb::new().await;
+    let (proxy, url) = Proxy::before(&db.url()).await;
+    let contexts = Arc::default();
+    let options = json!({ "databaseUrl": url, "trustProxy": true, "limits": { "connectionMs": 500 } });
+    let app = db.app_with(options, tables(), Functions::new()).await;
+    let unlimited = |_, _| async { Ok(json!("pong")) };
+    let functions = functions(&shared("address", 2, 1.0 / 86_400.0), &contexts).action("unlimited", unlimited);
+    app.load(functions, true).await;
+    let client = from(&app, "192.0.2.1");
+    assert!(!is_limited(&client.act("ping", json!({})).await));
+    // Nothing listens there.
+    proxy.point_to("postgres://none@127.0.0.1:1/none");
+    proxy.open_connections().into_iter().for_each(|connection| proxy.end(connection, End::Reset));
+    let made = contexts.load(Ordering::Relaxed);
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        let refused = from(&app, address).act("ping", json!({})).await;
+        assert_eq!((refused.status, refused.code()), (503, "UNAVAILABLE"), "{}", refused.body);
+        assert!(refused.header("retry-after").is_some(), "{address}");
+    }
+    assert_eq!(contexts.load(Ordering::Relaxed), made, "the function does not run");
+    assert_eq!(client.act("unlimited", json!({})).await.data(), "pong", "nothing else needs the database");
+    proxy.point_to(&db.url());
+    let back = within(async {
+        loop {
+            let reply = client.act("ping", json!({})).await;
+            if reply.code() != "UNAVAILABLE" {
+                return reply;
+            }
+        }
+    })
+    .await;
+    // What was refused has taken no token, and no refusal is remembered.
+    assert!(!is_limited(&back), "{}", back.body);
+    assert!(is_limited(&client.act("ping", json!({})).await));
     app.engine.close().await;
 }
