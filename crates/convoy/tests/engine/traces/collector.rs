@@ -8,17 +8,20 @@ use bytes::Bytes;
 use convoy_testkit::within;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use prost::Message;
@@ -33,23 +36,32 @@ pub(crate) struct Collector {
     requests: Arc<Mutex<Requests>>,
 }
 
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
 #[derive(Default)]
 struct Requests {
-    headers: Vec<HeaderMap>,
+    headers: Vec<(Signal, HeaderMap)>,
+    /// Of bodies, over HTTP.
     bytes: Vec<u8>,
-    metrics: Vec<String>,
+    /// Those of the last request.
+    metrics: Vec<Metric>,
     logs: Vec<LogRecord>,
 }
 
 impl Collector {
     /// A collector of OTLP over HTTP.
     pub(crate) async fn http() -> Collector {
-        let (listener, spans, collector) = Collector::bind().await;
-        let requests = collector.requests.clone();
+        let (listener, sink, collector) = Collector::bind().await;
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (spans, requests) = (spans.clone(), requests.clone());
-                let service = service_fn(move |request| receive(request, spans.clone(), requests.clone()));
+                let sink = sink.clone();
+                let service = service_fn(move |request| receive(request, sink.clone()));
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service),
                 );
@@ -58,25 +70,27 @@ impl Collector {
         collector
     }
 
-    /// A collector of traces over gRPC.
+    /// A collector of OTLP over gRPC.
     pub(crate) async fn grpc() -> Collector {
-        let (listener, spans, collector) = Collector::bind().await;
-        let requests = collector.requests.clone();
+        let (listener, sink, collector) = Collector::bind().await;
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let service = TraceServiceServer::new(GrpcTraces { spans: spans.clone(), requests: requests.clone() });
+                let sink = sink.clone();
+                let service = service_fn(move |request| receive_grpc(request, sink.clone()));
                 let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(serving.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)));
+                tokio::spawn(serving.serve_connection(TokioIo::new(socket), service));
             }
         });
         collector
     }
 
-    async fn bind() -> (TcpListener, mpsc::UnboundedSender<Vec<Span>>, Collector) {
+    async fn bind() -> (TcpListener, Sink, Collector) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("an address");
         let (sender, spans) = mpsc::unbounded_channel();
-        (listener, sender, Collector { address, spans, received: Vec::new(), requests: Arc::default() })
+        let requests: Arc<Mutex<Requests>> = Arc::default();
+        let sink = Sink { spans: sender, requests: requests.clone() };
+        (listener, sink, Collector { address, spans, received: Vec::new(), requests })
     }
 
     /// Waits until these spans have arrived, by a condition on all of them.
@@ -93,9 +107,11 @@ impl Collector {
         self.requests.lock().bytes.clone()
     }
 
-    /// The headers of the first request.
-    pub(crate) fn headers(&self) -> HeaderMap {
-        self.requests.lock().headers.first().cloned().expect("a request")
+    /// The headers of the first request of a signal.
+    pub(crate) fn headers(&self, signal: Signal) -> HeaderMap {
+        let requests = self.requests.lock();
+        let first = requests.headers.iter().find(|(of, _)| *of == signal);
+        first.map(|(_, headers)| headers.clone()).unwrap_or_else(|| panic!("no request of {signal:?}"))
     }
 
     /// The lines of the log that were received.
@@ -103,77 +119,99 @@ impl Collector {
         self.requests.lock().logs.clone()
     }
 
-    /// The names of the metrics that were received.
-    pub(crate) fn metrics(&self) -> Vec<String> {
+    /// The metrics that were received last.
+    pub(crate) fn metrics(&self) -> Vec<Metric> {
         self.requests.lock().metrics.clone()
     }
 }
 
-async fn receive(
-    request: Request<Incoming>,
+/// Keeps what arrives.
+#[derive(Clone)]
+struct Sink {
     spans: mpsc::UnboundedSender<Vec<Span>>,
     requests: Arc<Mutex<Requests>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+}
+
+impl Sink {
+    fn traces(&self, headers: HeaderMap, request: ExportTraceServiceRequest) {
+        self.requests.lock().headers.push((Signal::Traces, headers));
+        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        drop(self.spans.send(scopes.flat_map(|scope| scope.spans).collect()));
+    }
+
+    fn metrics(&self, headers: HeaderMap, request: ExportMetricsServiceRequest) {
+        let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+        let mut requests = self.requests.lock();
+        requests.headers.push((Signal::Metrics, headers));
+        requests.metrics = scopes.flat_map(|scope| scope.metrics).collect();
+    }
+
+    fn logs(&self, headers: HeaderMap, request: ExportLogsServiceRequest) {
+        let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        let mut requests = self.requests.lock();
+        requests.headers.push((Signal::Logs, headers));
+        requests.logs.extend(scopes.flat_map(|scope| scope.log_records));
+    }
+}
+
+async fn receive(request: Request<Incoming>, sink: Sink) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
-    {
-        let mut requests = requests.lock();
-        requests.headers.push(head.headers);
-        requests.bytes.extend_from_slice(&body);
-    }
+    sink.requests.lock().bytes.extend_from_slice(&body);
     match head.uri.path() {
-        "/v1/traces" => {
-            let request = ExportTraceServiceRequest::decode(body).expect("traces");
-            drop(spans.send(spans_of(request)));
-        }
-        "/v1/metrics" => {
-            let request = ExportMetricsServiceRequest::decode(body).expect("metrics");
-            let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-            requests.lock().metrics.extend(scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name));
-        }
-        "/v1/logs" => {
-            let request = ExportLogsServiceRequest::decode(body).expect("logs");
-            let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
-            requests.lock().logs.extend(scopes.flat_map(|scope| scope.log_records));
-        }
+        "/v1/traces" => sink.traces(head.headers, Message::decode(body).expect("traces")),
+        "/v1/metrics" => sink.metrics(head.headers, Message::decode(body).expect("metrics")),
+        "/v1/logs" => sink.logs(head.headers, Message::decode(body).expect("logs")),
         other => panic!("{other} is no path of OTLP"),
     }
     Ok(Response::new(Full::default()))
 }
 
-struct GrpcTraces {
-    spans: mpsc::UnboundedSender<Vec<Span>>,
-    requests: Arc<Mutex<Requests>>,
+async fn receive_grpc(request: Request<Incoming>, sink: Sink) -> Result<Response<tonic::body::Body>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let service = path.trim_start_matches("/opentelemetry.proto.collector.");
+    match service {
+        "trace.v1.TraceService/Export" => TowerToHyperService::new(TraceServiceServer::new(sink)).call(request).await,
+        "metrics.v1.MetricsService/Export" => {
+            TowerToHyperService::new(MetricsServiceServer::new(sink)).call(request).await
+        }
+        "logs.v1.LogsService/Export" => TowerToHyperService::new(LogsServiceServer::new(sink)).call(request).await,
+        other => panic!("{other} is no method of OTLP"),
+    }
 }
 
 #[tonic::async_trait]
-impl TraceService for GrpcTraces {
+impl TraceService for Sink {
     async fn export(
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         let (metadata, _, request) = request.into_parts();
-        self.requests.lock().headers.push(metadata.into_headers());
-        drop(self.spans.send(spans_of(request)));
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        self.traces(metadata.into_headers(), request);
+        Ok(tonic::Response::new(Default::default()))
     }
 }
 
-fn spans_of(request: ExportTraceServiceRequest) -> Vec<Span> {
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    scopes.flat_map(|scope| scope.spans).collect()
+#[tonic::async_trait]
+impl MetricsService for Sink {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.metrics(metadata.into_headers(), request);
+        Ok(tonic::Response::new(Default::default()))
+    }
 }
 
-/// An attribute of a span, as text.
-pub(crate) fn attribute(span: &Span, key: &str) -> Option<String> {
-    span.attributes.iter().find(|attribute| attribute.key == key).map(text)
-}
-
-fn text(attribute: &KeyValue) -> String {
-    match attribute.value.as_ref() {
-        Some(AnyValue { value: Some(Value::StringValue(text)) }) => text.clone(),
-        Some(AnyValue { value: Some(Value::IntValue(number)) }) => number.to_string(),
-        Some(AnyValue { value: Some(Value::BoolValue(is)) }) => is.to_string(),
-        other => format!("{other:?}"),
+#[tonic::async_trait]
+impl LogsService for Sink {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, tonic::Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.logs(metadata.into_headers(), request);
+        Ok(tonic::Response::new(Default::default()))
     }
 }

@@ -2,24 +2,43 @@
 
 mod collector;
 mod picture;
+mod signals;
+mod values;
 
 use std::collections::HashMap;
 
-use convoy_testkit::{App, TestDb};
+use convoy_testkit::{App, Functions, TestDb};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
 use crate::shared::{functions, raw, tables};
-use collector::{Collector, attribute};
+use collector::Collector;
+use values::attribute;
 
 const THEIRS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-async fn traced(db: &TestDb, collector: &Collector, mut options: Value) -> App {
-    let otlp = options.as_object_mut().expect("options").remove("otlp").unwrap_or_else(|| json!({}));
+async fn traced(db: &TestDb, collector: &Collector, telemetry: Value) -> App {
+    traced_with(db, collector, telemetry, json!({}), functions()).await
+}
+
+/// The same with further options of the engine, and other functions.
+async fn traced_with(
+    db: &TestDb,
+    collector: &Collector,
+    mut telemetry: Value,
+    mut options: Value,
+    functions: Functions,
+) -> App {
+    let otlp = telemetry.as_object_mut().expect("options").remove("otlp").unwrap_or_else(|| json!({}));
     let mut to = json!({ "endpoint": format!("http://{}", collector.address), "protocol": "http/protobuf" });
     otlp.as_object().expect("options").iter().for_each(|(key, value)| to[key] = value.clone());
-    options["otlp"] = to;
-    db.app_with(json!({ "telemetry": options }), tables(), functions()).await
+    telemetry["otlp"] = to;
+    options["telemetry"] = telemetry;
+    db.app_with(options, tables(), functions).await
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
@@ -48,20 +67,22 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
     let db = TestDb::new().await;
     let mut collector = Collector::http().await;
     let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    list.next().await;
+    // So that the commit below is not the first one.
+    app.client().mutate("messages.sendNow", json!({ "channel": "b", "n": 1, "body": "x" })).await.data();
+    let list = json!({ "id": 1, "name": "messages.list", "args": { "channel": "a" } });
+    let mut session = app.client().live(json!([list])).await;
+    session.until(1, |_| true).await;
     let sent = app.client().mutate("messages.sendNow", json!({ "channel": "a", "n": 1, "body": "x" })).await;
     let answered = sent.header("traceresponse").expect("the trace of the request").to_owned();
-    sent.data();
-    list.next().await;
+    let document = sent.data();
+    session.until(1, |list| *list != json!([])).await;
     let of_trace = |spans: &[Span]| -> Vec<Span> {
-        let id: Vec<u8> = find(spans, "POST /mutation/{name}").trace_id.clone();
-        spans.iter().filter(|span| span.trace_id == id).cloned().collect()
+        let is_answered = |span: &&Span| answered.contains(&hex(&span.trace_id));
+        spans.iter().filter(is_answered).cloned().collect()
     };
-    let enough = |spans: &[Span]| has("POST /mutation/{name}")(spans) && has("frame")(&of_trace(spans));
+    let enough = |spans: &[Span]| ["POST /mutation/{name}", "frame"].iter().all(|name| has(name)(&of_trace(spans)));
     let spans = of_trace(&collector.until(enough).await);
     let request = find(&spans, "POST /mutation/{name}");
-    let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(answered, format!("00-{}-{}-01", hex(&request.trace_id), hex(&request.span_id)));
     let call = ["mutation messages.sendNow", "POST /mutation/{name}"];
     assert_eq!(path(&spans, "run messages.sendNow"), [&["run messages.sendNow"], &call[..]].concat());
@@ -236,51 +257,6 @@ async fn arguments_results_and_errors_are_not_exported() {
     let exported = String::from_utf8_lossy(&exported);
     assert!(exported.contains("messages.list"), "names of functions are");
     assert!(!exported.contains("canary"), "{exported}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_recorded_last_is_exported_when_the_engine_closes_with_the_metrics() {
-    let db = TestDb::new().await;
-    let mut collector = Collector::http().await;
-    let headers = json!({ "otlp": { "headers": { "api-key": "k1" }, "intervalMs": 3_600_000 }, "sampleRatio": 1 });
-    let app = traced(&db, &collector, headers).await;
-    app.client().query("messages.list", json!({ "channel": "a" })).await.data();
-    app.engine.close().await;
-    collector.until(has("query messages.list")).await;
-    assert_eq!(collector.headers()["api-key"], "k1");
-    let metrics = collector.metrics();
-    for name in ["convoy.calls", "convoy.call.duration", "db.client.operation.duration", "convoy.live_queries"] {
-        assert!(metrics.iter().any(|metric| metric == name), "{name} in {metrics:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn traces_are_exported_over_grpc() {
-    let db = TestDb::new().await;
-    let mut collector = Collector::grpc().await;
-    let otlp = json!({ "protocol": "grpc", "metrics": false, "headers": { "api-key": "k2" } });
-    let app = traced(&db, &collector, json!({ "otlp": otlp, "sampleRatio": 1 })).await;
-    app.client().query("messages.list", json!({ "channel": "a" })).await.data();
-    let spans = collector.until(has("POST /query/{name}")).await;
-    assert_eq!(path(&spans, "SELECT messages").len(), 4);
-    assert_eq!(collector.headers()["api-key"], "k2");
-    app.engine.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lines_of_the_log_are_exported_until_the_engine_has_closed() {
-    let db = TestDb::new().await;
-    let collector = Collector::http().await;
-    let app = traced(&db, &collector, json!({})).await;
-    let fields = vec![("cause".into(), "postgres://user:s3cret@host/db is away".to_owned())];
-    convoy::LogLine::new(tracing::Level::WARN, "a line of this test".to_owned(), fields).export();
-    app.engine.close().await;
-    // Other engines of this process export the same lines to their collectors.
-    let line = collector.logs().into_iter().find(|line| format!("{:?}", line.body).contains("a line of this test"));
-    let line = line.expect("it was exported when the engine closed");
-    assert_eq!((line.severity_number, line.severity_text.as_str()), (13, "WARN"));
-    let fields = format!("{:?}", line.attributes);
-    assert!(fields.contains("is away") && !fields.contains("s3cret"), "{fields}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
