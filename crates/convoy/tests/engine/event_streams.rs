@@ -1,6 +1,6 @@
 //! Event streams on the connections of clients that send more than one request.
 
-use crate::shared::{chat, functions, tables};
+use crate::shared::chat;
 use convoy_testkit::{App, TestDb, within};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -116,24 +116,6 @@ async fn a_session_ends_when_its_client_closes_the_connection() {
     })
     .await;
     app.engine.close().await;
-}
-
-/// Causes name documents and functions.
-#[tokio::test(flavor = "multi_thread")]
-async fn results_of_a_session_have_their_cause_in_development_only() {
-    for dev in [true, false] {
-        let db = TestDb::new().await;
-        let app = db.app_with(json!({ "dev": dev }), tables(), functions()).await;
-        let mut wire = Wire::connect(&app).await;
-        let body = r#"{"protocol":1,"queries":[{"id":1,"name":"messages.list","args":{"channel":"a"}}]}"#;
-        let head = "POST /api/live HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length";
-        wire.send(&format!("{head}: {}\r\n\r\n{body}", body.len())).await;
-        wire.until(r#""data":[]"#, 1).await;
-        app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "new" })).await.data();
-        wire.until(r#""body":"new""#, 1).await;
-        assert_eq!(wire.read.contains(r#""cause":"#), dev, "{}", wire.read);
-        app.engine.close().await;
-    }
 }
 
 #[cfg(target_os = "linux")]

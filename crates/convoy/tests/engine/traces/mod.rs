@@ -1,6 +1,7 @@
 //! Traces, as a collector receives them.
 
 mod collector;
+mod frames;
 mod picture;
 mod signals;
 mod values;
@@ -39,6 +40,12 @@ async fn traced_with(
 
 fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The spans of the trace that has the first span of this name.
+fn of_trace_with(name: &str, spans: &[Span]) -> Vec<Span> {
+    let id = &find(spans, name).trace_id;
+    spans.iter().filter(|span| span.trace_id == *id).cloned().collect()
 }
 
 fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
