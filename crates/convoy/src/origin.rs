@@ -81,28 +81,31 @@ impl<'de> Deserialize<'de> for Origin {
 
 /// Whether the text is a host with an optional port.
 fn is_authority(text: &str) -> bool {
+    split_authority(text).is_some()
+}
+
+/// A host, without the brackets of an IPv6 address, and its port if the text has one; `None` if the
+/// text is no host with an optional port.
+pub(crate) fn split_authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let Some((address, after)) = rest.split_once(']') else { return false };
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            match after.strip_prefix(':') {
-                Some(port) => ("[]", Some(port)),
-                None if after.is_empty() => ("[]", None),
-                None => return false,
-            }
+            let (address, after) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+            (address, port)
         }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
+        None => {
+            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            let is_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.' | '_');
+            if host.is_empty() || !host.chars().all(is_of_name) {
+                return None;
+            }
+            (host, port)
+        }
     };
-    let is_name = |host: &str| {
-        !host.is_empty() && host.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.' | '_'))
-    };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    (host == "[]" || is_name(host)) && port.is_none_or(is_port)
+    let Some(port) = port else { return Some((host, None)) };
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    Some((host, Some(port.parse().ok().filter(|_| is_number)?)))
 }
 
 fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
@@ -163,6 +166,26 @@ mod tests {
             "*",
         ] {
             assert_eq!(Origin::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_split_from_its_port() {
+        for (text, expected) in [
+            ("app.example", Some(("app.example", None))),
+            ("app.example:8443", Some(("app.example", Some(8_443)))),
+            ("[2001:db8::1]", Some(("2001:db8::1", None))),
+            ("[::1]:3000", Some(("::1", Some(3_000)))),
+            ("app.example:", None),
+            ("app.example:+80", None),
+            ("2001:db8::1", None),
+            ("[app.example]", None),
+            ("app.example/path", None),
+            ("user@app.example", None),
+            ("", None),
+            (":80", None),
+        ] {
+            assert_eq!(split_authority(text), expected, "{text}");
         }
     }
 

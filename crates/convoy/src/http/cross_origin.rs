@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, ORIGIN, UPGRADE};
+use hyper::header::{HOST, HeaderValue, ORIGIN, UPGRADE};
 use hyper::{HeaderMap, Method};
 
 use crate::config::{Config, Cors};
@@ -96,12 +96,25 @@ pub(super) fn scheme_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Conf
 /// The first value of a header by a trusted proxy: with `trustProxy`, or in development from
 /// this machine. Of several values, the first is that of the browser's request.
 pub(super) fn forwarded(name: &str, headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> Option<String> {
-    let is_trusted =
-        config.trust_proxy.trusts(peer) || (config.dev && peer.is_some_and(|peer| peer.to_canonical().is_loopback()));
-    let values = headers.get(name).filter(|_| is_trusted)?;
+    let values = headers.get(name).filter(|_| is_proxy(peer, config))?;
     let values = String::from_utf8_lossy(values.as_bytes());
     let first = values.split(',').next().unwrap_or_default().trim();
     (!first.is_empty()).then(|| first.to_owned())
+}
+
+/// The header that has the host that the browser requested, for telemetry.
+pub(super) fn host_header<'a>(
+    headers: &'a HeaderMap,
+    peer: Option<IpAddr>,
+    config: &Config,
+) -> Option<&'a HeaderValue> {
+    let forwarded = headers.get("x-forwarded-host").filter(|value| !value.is_empty() && is_proxy(peer, config));
+    forwarded.or_else(|| headers.get(HOST))
+}
+
+/// Whether a peer is a trusted proxy.
+fn is_proxy(peer: Option<IpAddr>, config: &Config) -> bool {
+    config.trust_proxy.trusts(peer) || (config.dev && peer.is_some_and(|peer| peer.to_canonical().is_loopback()))
 }
 
 fn other_site(site: &str, origin: Option<&Origin>, host: &str) -> Failure {

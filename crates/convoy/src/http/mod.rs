@@ -172,7 +172,7 @@ struct Connection<'a> {
 
 /// Answers one request, also after a panic.
 async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connection: Connection<'_>) -> HttpAnswer {
-    let record = RequestRecord::begin(engine, &head);
+    let record = RequestRecord::begin(engine, &head, connection.peer);
     let tasks = connection.tasks;
     let found = find(engine, &head);
     let cors = found.as_ref().and_then(|found| found.options()?.cors.as_ref());

@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 use sqlx::postgres::PgConnectOptions;
 
 use super::DbError;
+use super::recorder::Database;
 
 /// The parameters of a database URL that the driver supports.
 const PARAMETERS: [&str; 18] = [
@@ -71,6 +72,18 @@ pub(super) fn address(url: &str) -> Result<PgConnectOptions, DbError> {
     Ok(options)
 }
 
+/// The database that these options lead to, for telemetry.
+pub(super) fn database_of(options: &PgConnectOptions) -> Database {
+    let namespace = options.get_database().unwrap_or_default().into();
+    match options.get_socket() {
+        Some(folder) => {
+            let socket = folder.join(format!(".s.PGSQL.{}", options.get_port()));
+            Database { namespace, address: socket.to_string_lossy().into(), port: None }
+        }
+        None => Database { namespace, address: options.get_host().into(), port: Some(options.get_port()) },
+    }
+}
+
 /// Removes the parameters that the driver does not support, because it would log them with
 /// their values, which may be passwords. Returns the rest of the URL and their names, if
 /// they look like names.
@@ -130,6 +143,18 @@ mod tests {
             assert!(!message.contains("s3cret"), "{url}: {message}");
         }
         address("postgres://u:s3cret%25@h/d?sslmode=disable").expect("it is usable");
+    }
+
+    #[test]
+    fn telemetry_names_the_host_or_the_socket_of_a_database() {
+        let of = |url: &str| {
+            let Database { namespace, address, port } = database_of(&address(url).expect("it is usable"));
+            (namespace.to_string(), address.to_string(), port)
+        };
+        assert_eq!(of("postgres://u:s3cret@db.internal:6543/d"), ("d".into(), "db.internal".into(), Some(6_543)));
+        assert_eq!(of("postgres://u@10.0.0.7/d"), ("d".into(), "10.0.0.7".into(), Some(5_432)));
+        let socket = of("postgres://u@%2Fvar%2Frun%2Fpostgresql/d");
+        assert_eq!(socket, ("d".into(), "/var/run/postgresql/.s.PGSQL.5432".into(), None));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Postgres {
             );
         }
         let availability = Availability::new();
-        let recorder = Recorder::new(metrics.clone(), options.get_database().unwrap_or_default());
+        let recorder = Recorder::new(metrics.clone(), address::database_of(&options));
         let pool = |kind, setup: Setup, size| {
             let context = PoolContext {
                 kind,

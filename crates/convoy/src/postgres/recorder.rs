@@ -11,14 +11,24 @@ use crate::telemetry::{ErrorKind, Metrics, Scope, Span, SpanKind, Statement, sql
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     metrics: Metrics,
+    database: Database,
+}
+
+/// Where statements run.
+#[derive(Clone, Default)]
+pub(crate) struct Database {
     /// The name of the database.
-    namespace: Arc<str>,
+    pub namespace: Arc<str>,
+    /// The host of its server, or the path of its socket.
+    pub address: Arc<str>,
+    /// The port; `None` with a socket.
+    pub port: Option<u16>,
 }
 
 impl Recorder {
     /// Records the statements on this database.
-    pub(super) fn new(metrics: Metrics, namespace: &str) -> Recorder {
-        Recorder { metrics, namespace: namespace.into() }
+    pub(super) fn new(metrics: Metrics, database: Database) -> Recorder {
+        Recorder { metrics, database }
     }
 
     /// Runs a statement to its end, and records it. One that is cancelled has no duration.
@@ -39,7 +49,8 @@ impl Recorder {
             span.fail(error.clone());
         }
         if let Some(began) = began {
-            let statement = Statement { namespace: &self.namespace, operation, table, error };
+            let Database { namespace, address, port } = &self.database;
+            let statement = Statement { namespace, address, port: *port, operation, table, error };
             self.metrics.statement(statement, began.elapsed());
         }
         result
@@ -57,8 +68,11 @@ impl Recorder {
             span.set("db.collection.name", table.clone());
         }
         span.set("db.system.name", "postgresql");
-        span.set("db.namespace", self.namespace.clone());
+        let Database { namespace, address, port } = &self.database;
+        span.set("db.namespace", namespace.clone());
         span.set("db.operation.name", operation);
+        span.set("server.address", address.clone());
+        port.iter().for_each(|port| span.set("server.port", i64::from(*port)));
         span
     }
 }

@@ -156,6 +156,10 @@ impl Stage {
 pub(crate) struct Statement<'a> {
     /// The name of the database.
     pub namespace: &'a Arc<str>,
+    /// The host of its server, or the path of its socket.
+    pub address: &'a Arc<str>,
+    /// The port, if it has one.
+    pub port: Option<u16>,
     /// `SELECT`
     pub operation: &'static str,
     /// The table, if it is about one.
@@ -322,10 +326,12 @@ impl Metrics {
     /// Records a statement.
     pub(crate) fn statement(&self, statement: Statement<'_>, time: Duration) {
         let Some(instruments) = self.0.as_deref() else { return };
-        let Statement { namespace, operation, table, error } = statement;
-        let mut attributes = Vec::with_capacity(5);
+        let Statement { namespace, address, port, operation, table, error } = statement;
+        let mut attributes = Vec::with_capacity(8);
         attributes.push(KeyValue::new("db.system.name", "postgresql"));
         attributes.push(KeyValue::new("db.namespace", namespace.clone()));
+        attributes.push(KeyValue::new("server.address", address.clone()));
+        attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
         attributes.push(KeyValue::new("db.operation.name", operation));
         attributes.extend(table.map(|table| KeyValue::new("db.collection.name", table.clone())));
         if let Some(error) = error {

@@ -331,7 +331,8 @@ impl Record {
     /// Adds an attribute.
     pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if self.attributes.is_empty() {
-            self.attributes.reserve_exact(4);
+            // What a statement has.
+            self.attributes.reserve_exact(6);
         }
         self.attributes.push((key, value.into()));
     }

@@ -9,6 +9,7 @@ mod values;
 use std::collections::HashMap;
 
 use convoy_testkit::{App, Functions, TestDb};
+use hyper::Method;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
@@ -40,6 +41,12 @@ async fn traced_with(
 
 fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The host and the port of the server of a database.
+fn server_of(db: &TestDb) -> (String, String) {
+    let url: hyper::Uri = db.url().parse().expect("a URL");
+    (url.host().expect("a host").to_owned(), url.port_u16().expect("a port").to_string())
 }
 
 /// The spans of the trace that has the first span of this name.
@@ -111,6 +118,11 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
         .map(|key| attribute(insert, key).expect("a field of the semantic conventions"))
         .into();
     assert_eq!(database, ["postgresql", "INSERT", "messages"]);
+    let server = |span| {
+        ["server.address", "server.port"].map(|key| attribute(span, key).expect("a field of the semantic conventions"))
+    };
+    assert_eq!(server(insert), <[String; 2]>::from(server_of(&db)));
+    assert_eq!(server(request), [app.address.ip().to_string(), app.address.port().to_string()]);
     let http = ["http.request.method", "http.route", "http.response.status_code", "url.scheme", "url.path"]
         .map(|key| attribute(request, key).expect("a field of the semantic conventions"));
     assert_eq!(http, ["POST", "/mutation/{name}", "200", "http", "/mutation/{name}"]);
@@ -264,6 +276,42 @@ async fn arguments_results_and_errors_are_not_exported() {
     let exported = String::from_utf8_lossy(&exported);
     assert!(exported.contains("messages.list"), "names of functions are");
     assert!(!exported.contains("canary"), "{exported}");
+}
+
+/// It is the host of the client's request, and never more than a host.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_the_host_that_its_client_requested() {
+    let db = TestDb::new().await;
+    let mut collector = Collector::http().await;
+    let options = json!({ "trustProxy": true });
+    let app = traced_with(&db, &collector, json!({ "sampleRatio": 1 }), options, functions()).await;
+    let cases = [
+        ("App.Example:8443, proxy.internal", Some("App.Example"), Some("8443")),
+        ("[2001:db8::1]", Some("2001:db8::1"), None),
+        ("app.example/secret", None, None),
+        (&*"a".repeat(254), None, None),
+    ];
+    for (at, (host, ..)) in cases.iter().enumerate() {
+        let client = app.client().with_header("x-forwarded-host", host);
+        client.query("messages.list", json!({ "channel": "a" })).await.data();
+        let requests = |spans: &[Span]| spans.iter().filter(|span| span.name == "POST /query/{name}").count();
+        collector.until(|spans| requests(spans) == at + 1).await;
+    }
+    let spans = collector.until(|_| true).await;
+    let requests = spans.iter().filter(|span| span.name == "POST /query/{name}");
+    for (request, (host, address, port)) in requests.zip(cases) {
+        assert_eq!(attribute(request, "server.address").as_deref(), address, "{host}");
+        assert_eq!(attribute(request, "server.port").as_deref(), port, "{host}");
+    }
+    app.engine.close().await;
+    // Without a trusted proxy, `Host` counts. A path that does not exist has no other attributes.
+    let mut collector = Collector::http().await;
+    let app = traced(&db, &collector, json!({ "sampleRatio": 1 })).await;
+    app.client().with_header("x-forwarded-host", "forged.example").send(Method::GET, "/nowhere", "").await;
+    let spans = collector.until(has("GET {file}")).await;
+    let address = attribute(find(&spans, "GET {file}"), "server.address");
+    assert_eq!(address, Some(app.address.ip().to_string()));
+    app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use tracing::Level;
 
 use super::collector::{Collector, Signal};
 use super::values::{text_of, value};
-use super::{has, path, traced};
+use super::{has, path, server_of, traced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_signal_is_exported_over_each_protocol_until_the_engine_has_closed() {
@@ -40,10 +40,13 @@ async fn each_signal_is_exported_over_each_protocol_until_the_engine_has_closed(
         assert_eq!(calls("messages.sendThenRefuse", "FORBIDDEN"), Some(1.0));
         assert_eq!(of("convoy.calls", &[]), Some(5.0));
         assert_eq!(of("convoy.call.duration", &[("function", "messages.sendNow"), ("kind", "mutation")]), Some(3.0));
+        let (address, port) = server_of(&db);
         let insert = [
             ("db.system.name", "postgresql"),
             ("db.operation.name", "INSERT"),
             ("db.collection.name", "messages"),
+            ("server.address", &*address),
+            ("server.port", &*port),
         ];
         assert_eq!(of("db.client.operation.duration", &insert), Some(3.0));
         let posted = [("http.route", "/mutation/{name}"), ("http.response.status_code", "200")];
