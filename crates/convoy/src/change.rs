@@ -177,10 +177,14 @@ impl ChangeSource {
     }
 }
 
+/// The number of a commit among those that this process has received.
+pub(crate) type CommitNumber = u64;
+
 /// Receives commits. Called after the commit, without locks held; must not block.
 pub trait CommitReader: Send + Sync + 'static {
-    /// Called when a commit of this process or another writer has become visible.
-    fn committed(&self, changes: Changes, by: &ChangeSource);
+    /// Called when a commit of this process or another writer has become visible. Returns its
+    /// number, if this reader numbers commits.
+    fn committed(&self, changes: Changes, by: &ChangeSource) -> Option<CommitNumber>;
 }
 
 /// Receives commits, and how far the change log was read.
@@ -201,8 +205,8 @@ pub trait ChangeSink: CommitReader {
 pub(crate) struct ChangeSinks(pub Vec<Arc<dyn ChangeSink>>);
 
 impl CommitReader for ChangeSinks {
-    fn committed(&self, changes: Changes, by: &ChangeSource) {
-        self.0.iter().for_each(|sink| sink.committed(changes.clone(), by));
+    fn committed(&self, changes: Changes, by: &ChangeSource) -> Option<CommitNumber> {
+        self.0.iter().fold(None, |number, sink| sink.committed(changes.clone(), by).or(number))
     }
 }
 

@@ -213,13 +213,19 @@ impl Events {
 pub(crate) struct LastRun(Option<Arc<AtomicU64>>);
 
 impl LastRun {
+    /// One that is recorded without a reader, for telemetry.
+    pub(crate) fn recorded() -> LastRun {
+        LastRun(Some(Arc::default()))
+    }
+
     pub(crate) fn set(&self, id: u64) {
         if let Some(last) = &self.0 {
             last.store(id, Ordering::Relaxed);
         }
     }
 
-    fn get(&self) -> Option<u64> {
+    /// The id, if there was a run that is recorded.
+    pub(crate) fn get(&self) -> Option<u64> {
         self.0.as_ref().map(|last| last.load(Ordering::Relaxed)).filter(|id| *id > 0)
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitReader, TablesRead};
+use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitNumber, CommitReader, TablesRead};
 use crate::db::ReadSet;
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::feed::{FeedDemand, FeedUser};
@@ -308,9 +308,9 @@ fn is_document(answer: &str) -> bool {
 }
 
 impl CommitReader for ReadCache {
-    fn committed(&self, changes: Changes, by: &ChangeSource) {
+    fn committed(&self, changes: Changes, by: &ChangeSource) -> Option<CommitNumber> {
         if self.failpoints.has(Failpoint::StaleCachedReads) {
-            return;
+            return None;
         }
         let mut state = self.state.lock();
         state.recent.add(&Arc::new(Commit::new(changes.clone(), by.clone())));
@@ -322,6 +322,8 @@ impl CommitReader for ReadCache {
                 hits.into_iter().for_each(|id| state.hit(id));
             }
         }
+        // It numbers them for itself only.
+        None
     }
 }
 

@@ -204,15 +204,16 @@ pub(crate) mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::change::{CommitReader, TablesRead};
+    use crate::change::{CommitNumber, CommitReader, TablesRead};
 
     #[derive(Default)]
     struct Notifications(AtomicU32);
 
     impl CommitReader for Notifications {
-        fn committed(&self, changes: Changes, _: &ChangeSource) {
+        fn committed(&self, changes: Changes, _: &ChangeSource) -> Option<CommitNumber> {
             assert!(matches!(changes, Changes::Everything));
             self.0.fetch_add(1, Ordering::Relaxed);
+            None
         }
     }
 

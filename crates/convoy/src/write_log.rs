@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::change::{Change, ChangeSource, Changes, CommitReader};
+use crate::change::{Change, ChangeSource, Changes, CommitNumber, CommitReader};
 
 /// Receives every commit of this process, and passes it to its readers.
 pub(crate) struct WriteLog {
@@ -18,10 +18,12 @@ impl WriteLog {
 
     /// Appends the changes of one transaction of these functions. Every reader has
     /// processed them when this returns, so live queries are notified before a caller is
-    /// answered.
-    pub(crate) fn append(&self, changes: Arc<[Change]>, by: &ChangeSource) {
-        if !changes.is_empty() {
-            self.readers.iter().for_each(|reader| reader.committed(Changes::Some(changes.clone()), by));
+    /// answered. Returns the number that causes name the commit by; `None` without changes.
+    pub(crate) fn append(&self, changes: Arc<[Change]>, by: &ChangeSource) -> Option<CommitNumber> {
+        if changes.is_empty() {
+            return None;
         }
+        let committed = |reader: &Arc<dyn CommitReader>| reader.committed(Changes::Some(changes.clone()), by);
+        self.readers.iter().fold(None, |number, reader| committed(reader).or(number))
     }
 }

@@ -118,7 +118,8 @@ impl Engine {
                 metrics.feed_lag(Stage::Frame, committed_at.elapsed());
             }
             if let Some(run) = origin.of_frame() {
-                let mut span = tracer.caused(SpanKind::Producer, "frame", Some(run));
+                let mut span = tracer.caused(SpanKind::Producer, "frame", Some(run.span));
+                run.id.into_iter().for_each(|id| span.set("convoy.run.id", id as i64));
                 // A part of the id: the whole would let others update a session without a context.
                 span.set("convoy.session.id", session.to_string().chars().take(SESSION_DIGITS).collect::<String>());
                 span.set("convoy.frame.bytes", bytes as i64);

@@ -103,10 +103,12 @@ impl LogRead {
 
     /// Sends the changes to `sink` and returns the next cursor.
     pub(super) fn publish(self, sink: &dyn ChangeSink) -> Cursor {
-        match &self.changes {
-            Changes::Everything => sink.committed(self.changes, &ChangeSource::Resync),
-            Changes::Some(changes) if changes.is_empty() => {}
-            Changes::Some(_) => sink.committed(self.changes, &ChangeSource::Outside),
+        let by = match &self.changes {
+            Changes::Everything => ChangeSource::Resync,
+            Changes::Some(_) => ChangeSource::Outside,
+        };
+        if self.has_changes() {
+            sink.committed(self.changes, &by);
         }
         self.next
     }

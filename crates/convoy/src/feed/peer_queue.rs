@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::change::{Change, ChangeSource, Changes, CommitReader};
+use crate::change::{Change, ChangeSource, Changes, CommitNumber, CommitReader};
 use crate::telemetry::{RemoteSpan, Scope};
 
 /// The most changes that the queue holds.
@@ -78,9 +78,9 @@ impl PeerQueue {
 }
 
 impl CommitReader for PeerQueue {
-    fn committed(&self, changes: Changes, _by: &ChangeSource) {
+    fn committed(&self, changes: Changes, _by: &ChangeSource) -> Option<CommitNumber> {
         if !self.is_enabled() {
-            return;
+            return None;
         }
         let mut pending = self.pending.lock();
         match changes {
@@ -94,6 +94,7 @@ impl CommitReader for PeerQueue {
         }
         drop(pending);
         self.added.notify_one();
+        None
     }
 }
 

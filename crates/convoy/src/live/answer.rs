@@ -49,10 +49,19 @@ pub(crate) struct Answer {
 pub(crate) struct AnswerOrigin {
     /// When the commit became known that its run was made for.
     pub committed_at: Option<Instant>,
-    /// The span of the run.
-    pub run: Option<RemoteSpan>,
+    /// The run, if it is traced.
+    pub run: Option<TracedRun>,
     /// How many frames with it have a span.
     frames: AtomicU32,
+}
+
+/// A run, for the spans of frames with its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TracedRun {
+    /// Its span.
+    pub span: RemoteSpan,
+    /// The id of the run in its host, which log lines have, too; `None` if nothing ran.
+    pub id: Option<u64>,
 }
 
 /// The most frames with one answer that have a span: one answer may have thousands of receivers.
@@ -60,13 +69,13 @@ const MAX_FRAME_SPANS: u32 = 16;
 
 impl AnswerOrigin {
     /// An origin without frames.
-    pub(crate) fn new(committed_at: Option<Instant>, run: Option<RemoteSpan>) -> AnswerOrigin {
+    pub(crate) fn new(committed_at: Option<Instant>, run: Option<TracedRun>) -> AnswerOrigin {
         AnswerOrigin { committed_at, run, frames: AtomicU32::new(0) }
     }
 
-    /// The span that a frame with the answer belongs to; `None` if it has none.
-    pub(crate) fn of_frame(&self) -> Option<RemoteSpan> {
-        let run = self.run.filter(|run| run.is_sampled())?;
+    /// The run that a frame with the answer belongs to; `None` if the frame has no span.
+    pub(crate) fn of_frame(&self) -> Option<TracedRun> {
+        let run = self.run.filter(|run| run.span.is_sampled())?;
         (self.frames.fetch_add(1, Ordering::Relaxed) < MAX_FRAME_SPANS).then_some(run)
     }
 }

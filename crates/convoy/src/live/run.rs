@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::time::MissedTickBehavior;
 
-use super::answer::{Answer, AnswerOrigin, AnswerStamp};
+use super::answer::{Answer, AnswerOrigin, AnswerStamp, TracedRun};
 use super::cause::{CauseKind, RunCause};
 use super::clock_watch::{self, ClockWatch};
 use super::describe_cause::CauseInfo;
@@ -170,7 +170,8 @@ impl Live {
         self.failpoints.pass(Point::BeforeSnapshot).await;
         let span = self.span_of(id, &ticket);
         let telemetry = Scope::default().within(&span);
-        let (began, last_run) = (Instant::now(), self.dispatcher.events().last_run());
+        let last_run = if span.is_some() { LastRun::recorded() } else { self.dispatcher.events().last_run() };
+        let began = Instant::now();
         let ran = telemetry.run(AssertUnwindSafe(self.execute(&ticket, &last_run)).catch_unwind()).await;
         let has_panicked = ran.is_err();
         let end = match &ticket.target {
@@ -180,7 +181,7 @@ impl Live {
                 let ended = || Event::ended(EventKind::LiveRun, Some(function), of_run, &run.result);
                 self.dispatcher.events().emit(ended);
                 self.failpoints.pass(Point::BeforeDelivery).await;
-                self.finish_query(id, &ticket, (run, program), span)
+                self.finish_query(id, &ticket, (run, program), (span, &last_run))
             }
             RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run), span),
         };
@@ -246,7 +247,7 @@ impl Live {
         id: QueryId,
         ticket: &Ticket,
         (run, program): (QueryRun, Option<Arc<Program>>),
-        mut span: Span,
+        (mut span, last_run): (Span, &LastRun),
     ) -> RunEnd {
         let RunTarget::Query(query_key) = &ticket.target else { unreachable!("an authentication has no answer") };
         let suspect = run.is_suspect();
@@ -267,7 +268,9 @@ impl Live {
             span.fail(failure.code.as_str());
         }
         let committed_at = ticket.cause.origin().map(|origin| origin.at);
-        let answer = answer.made_for(AnswerOrigin::new(committed_at, span.at().remote()));
+        let run = span.remote().map(|span| TracedRun { span, id: last_run.get() });
+        last_run.get().into_iter().for_each(|id| span.set("convoy.run.id", id as i64));
+        let answer = answer.made_for(AnswerOrigin::new(committed_at, run));
         let transient = answer.is_transient();
         let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect, pure };
         let ended = self.with(|registry| registry.finish(id, ticket, completed, now));

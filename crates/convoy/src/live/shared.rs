@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::QueryId;
 use super::registry::{Registry, Retention};
-use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitReader, TablesRead};
+use crate::change::{ChangeSink, ChangeSource, Changes, Commit, CommitNumber, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
 use crate::failpoints::Failpoints;
 use crate::feed::{FeedDemand, FeedUser};
@@ -122,9 +122,9 @@ struct FeedRead {
 }
 
 impl CommitReader for SharedRegistry {
-    fn committed(&self, changes: Changes, by: &ChangeSource) {
+    fn committed(&self, changes: Changes, by: &ChangeSource) -> Option<CommitNumber> {
         let commit = Arc::new(Commit::new(changes, by.clone()));
-        self.with(|registry| registry.changed(&commit));
+        Some(self.with(|registry| registry.changed(&commit)))
     }
 }
 

@@ -281,7 +281,9 @@ proptest! {
                     versions[usize::from(id)] += 1;
                     unknown.push(id);
                 }
-                Step::Apply => unknown.drain(..).for_each(|id| cache.committed(change(id), &ChangeSource::Outside)),
+                Step::Apply => unknown.drain(..).for_each(|id| {
+                    cache.committed(change(id), &ChangeSource::Outside);
+                }),
                 Step::Begin(id) => in_flight.push((id, cache.begin(), None)),
                 Step::Look => {
                     if let Some((id, _, seen)) = in_flight.iter_mut().find(|(.., seen)| seen.is_none()) {

@@ -155,7 +155,7 @@ impl Committer {
         let pending = self.pending.begin();
         unit.committing();
         match scope.clone().run(transaction.commit()).await {
-            CommitOutcome::Committed => self.committed((pending, changes), &unit, scope).await,
+            CommitOutcome::Committed => self.committed((pending, changes), &unit, (scope, &mut span)).await,
             CommitOutcome::RolledBack(error) => {
                 span.fail(error.kind());
                 unit.rolled_back();
@@ -200,7 +200,9 @@ impl Committer {
         let pending = self.pending.begin();
         unit.committing();
         let cause = match tokio::time::timeout_at(limit, scope.clone().run(run)).await {
-            Ok(Ok(changes)) => return Ok(self.committed((pending, changes.into()), unit, scope).await),
+            Ok(Ok(changes)) => {
+                return Ok(self.committed((pending, changes.into()), unit, (scope, &mut span)).await);
+            }
             Ok(Err(error)) => error,
             Err(_elapsed) => DbError::timed_out(),
         };
@@ -216,14 +218,22 @@ impl Committer {
         Err(Unanswered { pending, changes: may_change().into(), xid: None, cause })
     }
 
-    /// Publishes the changes of a commit, in the scope of its span: it is the cause of what follows.
-    async fn committed(&self, (pending, changes): (Pending, Arc<[Change]>), unit: &Unit<'_>, scope: Scope) -> Commit {
+    /// Publishes the changes of a commit, in the scope of its span: it is the cause of what follows,
+    /// which names it by the number that the span gets.
+    async fn committed(
+        &self,
+        (pending, changes): (Pending, Arc<[Change]>),
+        unit: &Unit<'_>,
+        (scope, span): (Scope, &mut Span),
+    ) -> Commit {
         let began = Instant::now();
         self.failpoints.pass(Point::BeforeApplying).await;
         if let Some(part) = unit.part {
             self.failpoints.reach(part);
         }
-        scope.run_sync(|| self.log.append(changes, &unit.by));
+        if let Some(number) = scope.run_sync(|| self.log.append(changes, &unit.by)) {
+            span.set("convoy.commit.number", number as i64);
+        }
         pending.end();
         self.metrics.feed_lag(Stage::Applied, began.elapsed());
         Commit::Committed

@@ -9,7 +9,7 @@ use super::query::{Phase, RunTarget};
 use super::session::AuthState;
 use crate::change::{Change, ChangeKind, Changes, Commit};
 use crate::failpoints::Failpoint;
-use crate::invalidation::ReadIndex;
+use crate::invalidation::{ReadIndex, Sequence};
 use crate::live::QueryId;
 use crate::live::cause::{CauseKind, PendingCause, RunCause};
 use crate::live::message::{EndReason, retry_ms};
@@ -30,8 +30,8 @@ fn new_keys_only(changes: &Changes) -> Changes {
 
 impl Registry {
     /// Applies a commit. Queued queries include it in their next run; running ones are
-    /// compared with it when they finish.
-    pub(crate) fn changed(&mut self, commit: &Arc<Commit>) {
+    /// compared with it when they finish. Returns its number, by which causes name it.
+    pub(crate) fn changed(&mut self, commit: &Arc<Commit>) -> Sequence {
         std::mem::take(&mut self.dropped_late).into_iter().for_each(|id| self.remove_query(id));
         let sequence = self.recent_commits.add(commit);
         let changes = &commit.changes;
@@ -57,6 +57,7 @@ impl Registry {
                 }
             }
         }
+        sequence
     }
 
     fn hit(&mut self, id: QueryId, sequence: u64, cause: impl FnOnce() -> PendingCause) {

@@ -113,6 +113,17 @@ async fn one_trace_leads_from_a_request_over_its_commit_to_the_frames_of_others(
     assert_eq!(attribute(live, "convoy.cause.read").as_deref(), Some("range of by_channel"));
     assert_eq!(attribute(live, "convoy.cause.function").as_deref(), Some("messages.sendNow"));
     assert_eq!(attribute(live, "convoy.equal").as_deref(), Some("false"));
+    assert_eq!(attribute(live, "convoy.cause.document").as_deref(), document.as_str());
+    // The commit, the run and the frame can be joined by their ids.
+    let (commit, frame) = (find(&spans, "commit"), find(&spans, "frame"));
+    let number = attribute(commit, "convoy.commit.number").expect("the number of the commit");
+    assert_ne!(number, "0");
+    assert_eq!(attribute(live, "convoy.cause.commit"), Some(number));
+    let run = attribute(find(&spans, "run messages.list"), "convoy.run.id").expect("the id of the run");
+    assert_eq!(attribute(live, "convoy.run.id"), Some(run.clone()));
+    assert_eq!(attribute(frame, "convoy.run.id"), Some(run.clone()));
+    assert_ne!(attribute(find(&spans, "run messages.sendNow"), "convoy.run.id"), Some(run));
+    assert_eq!(attribute(frame, "convoy.session.id").as_deref(), session.id().get(..12));
     let insert = find(&spans, "INSERT messages");
     let database: Vec<_> = ["db.system.name", "db.operation.name", "db.collection.name"]
         .map(|key| attribute(insert, key).expect("a field of the semantic conventions"))
