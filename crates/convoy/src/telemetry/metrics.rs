@@ -132,7 +132,7 @@ impl PoolKind {
     }
 }
 
-/// How far a commit has come.
+/// How far a commit has come. Each stage is measured from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The live queries that it affects are queued.
@@ -202,8 +202,10 @@ impl Metrics {
         let answered = Route::ALL.map(|route| requests.bind(&request_attributes(route.usual_method(), route, 200)));
         let pool_wait = seconds("convoy.pool.wait", "Waiting for a connection to Postgres.");
         let pool_wait = PoolKind::ALL.map(|pool| pool_wait.bind(&[KeyValue::new("pool", pool.as_str())]));
-        let feed_lag =
-            seconds("convoy.feed.lag", "Time from a commit until live queries know it, and until its frames.");
+        let feed_lag = seconds(
+            "convoy.feed.lag",
+            "Time from a commit until live queries know it, and from then until its frames.",
+        );
         let feed_lag = Stage::ALL.map(|stage| feed_lag.bind(&[KeyValue::new("stage", stage.as_str())]));
         let cache =
             counter("convoy.result_cache.calls", "Calls of queries, by whether the result cache had the answer.");

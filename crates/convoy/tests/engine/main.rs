@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod lost_workers;
 mod metrics;
+mod metrics_under_load;
 mod outside_writes;
 mod peers;
 mod pooler;
