@@ -1,6 +1,4 @@
 /** Spans that programs make with OpenTelemetry's API are part of the traces of the engine. */
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { type BaseContext, createFunctionHelpers, type DataModelOf, defineSchema, defineTable } from '@avvos/convoy';
 import { makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
@@ -10,6 +8,7 @@ import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { freshDatabaseUrl } from './app.js';
+import { Collector } from './collector.js';
 
 const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
 type Context = BaseContext<DataModelOf<typeof schema>> & { readonly madeIn: string | undefined };
@@ -48,44 +47,6 @@ const functions = {
   }),
 };
 
-/** A collector that keeps the bytes of all requests. */
-class Collector {
-  readonly #server: Server;
-  #bytes = Buffer.alloc(0);
-  #arrived: () => void = () => {};
-
-  constructor() {
-    this.#server = createServer((request, response) => {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('end', () => {
-        this.#bytes = Buffer.concat([this.#bytes, ...chunks]);
-        response.end();
-        this.#arrived();
-      });
-    });
-  }
-
-  async listen(): Promise<string> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  /** Resolves once these bytes have arrived. */
-  async has(text: string, encoding: 'hex' | 'utf8'): Promise<void> {
-    while (!this.#bytes.includes(Buffer.from(text, encoding))) {
-      await new Promise<void>((resolve) => {
-        this.#arrived = resolve;
-      });
-    }
-  }
-
-  close(): void {
-    this.#server.closeAllConnections();
-    this.#server.close();
-  }
-}
-
 const finished = new InMemorySpanExporter();
 let convoy: Convoy | undefined;
 let collector: Collector;
@@ -104,17 +65,21 @@ afterEach(async () => {
   finished.reset();
 });
 
-async function start(sampleRatio = 1): Promise<string> {
-  collector = new Collector();
+async function options(sampleRatio: number) {
   const endpoint = await collector.listen();
-  convoy = await createConvoy({
-    databaseUrl: await freshDatabaseUrl(),
-    createDatabase: true,
-    schema,
-    functions,
-    createContext: (_request, base) => ({ ...base, madeIn: activeTrace() }),
-    telemetry: { otlp: { endpoint, protocol: 'http/protobuf', metrics: false }, sampleRatio },
-  });
+  const telemetry = { otlp: { endpoint, protocol: 'http/protobuf' as const, metrics: false }, sampleRatio };
+  return { databaseUrl: await freshDatabaseUrl(), createDatabase: true, telemetry };
+}
+type Options = Awaited<ReturnType<typeof options>>;
+
+const onThisThread = (of: Options): Promise<Convoy> =>
+  createConvoy({ ...of, schema, functions, createContext: (_, base) => ({ ...base, madeIn: activeTrace() }) });
+const onWorkers = (of: Options): Promise<Convoy> =>
+  createConvoy({ ...of, program: new URL('./programs/spans.mjs', import.meta.url), workers: 2 });
+
+async function start(open = onThisThread, sampleRatio = 1): Promise<string> {
+  collector = new Collector();
+  convoy = await open(await options(sampleRatio));
   const { port } = await convoy.listen({ port: 0 });
   return `http://127.0.0.1:${port}`;
 }
@@ -153,10 +118,46 @@ it('lines of ctx.log go to the collector', async () => {
 });
 
 it('a call of the program around the engine belongs to its span', async () => {
-  await start(0);
+  await start(onThisThread, 0);
   await tracer.startActiveSpan('request', async (span) => {
     const result = await (convoy as Convoy).query(listRef, {});
     expect(result.trace).toBe(span.spanContext().traceId);
     span.end();
   });
+});
+
+/** What a function on a worker tells of the span that is active there. */
+interface OnWorker {
+  readonly trace: string;
+  readonly parent: string;
+  readonly madeIn: string;
+  readonly thread: { readonly isMainThread: boolean; readonly threadId: number };
+}
+
+it('a span of a handler on a worker is below that of its run, which the collector receives', async () => {
+  const url = await start(onWorkers);
+  const { data, traceId } = await call(url, 'query/list');
+  const { trace: found, parent, madeIn, thread }: OnWorker = data;
+  expect({ found, madeIn, isMainThread: thread.isMainThread }).toEqual({
+    found: traceId,
+    madeIn: traceId,
+    isMainThread: false,
+  });
+  const run = await collector.find((spans) => spans.find(({ spanId }) => spanId === parent));
+  expect(run).toMatchObject({ name: 'run list', traceId });
+});
+
+it('calls at the same time on several workers, and functions that others call, each find their own', async () => {
+  const url = await start(onWorkers);
+  const threads = new Set<number>();
+  for (let round = 0; threads.size < 2; round++) {
+    const calls = Array.from({ length: 20 }, (_, n) => call(url, 'mutation/add', { text: `${round} ${n}` }));
+    for (const { data, traceId } of await Promise.all(calls)) {
+      const { trace: found, thread }: OnWorker = data;
+      expect(found).toBe(traceId);
+      threads.add(thread.threadId);
+    }
+  }
+  const { data, traceId } = await call(url, 'action/act');
+  expect(data).toEqual({ own: traceId, called: traceId });
 });
