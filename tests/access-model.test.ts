@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type AccessApp, openAccessApp } from './access/app.js';
 import { AccessModel } from './access/model.js';
 import { METHODS, Walk } from './access/walk.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { LONG, Random } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 
 const STEPS = LONG ? 20_000 : 1_500;
 /** More than the model has needed to notice any control. */
@@ -19,10 +20,10 @@ beforeAll(async () => {
 afterAll(() => app.close());
 
 test('every operation has the result and the effect that the rules allow', { timeout: 1_200_000 }, async () => {
-  const seed = seedOfThisRun();
-  console.log(`access model: CONVOY_TEST_SEED=${seed} reproduces these ${STEPS} steps`);
-  const walk = await new Walk(app, new AccessModel(), new Random(seed)).begin();
-  for (let step = 0; step < STEPS; step++) expect(await walk.step()).toBeNull();
+  await withSeeds('access-model', async (seed) => {
+    const walk = await new Walk(app, new AccessModel(), new Random(seed)).begin();
+    for (let step = 0; step < STEPS; step++) expect(await walk.step()).toBeNull();
+  });
 });
 
 test.each(METHODS)('control: %s without rules is detected', { timeout: 120_000 }, async (method) => {

@@ -21,7 +21,8 @@ import pg from 'pg';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { freshDatabaseUrl } from './app.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { LONG, Random } from './model/random.js';
+import { controlSeed, withSeeds } from './model/seeds.js';
 
 const SESSIONS = 24;
 const CALLERS = 16;
@@ -115,9 +116,7 @@ async function createContext({ headers }: ConvoyRequest, base: Base) {
 }
 
 /** Runs until `ENDS` sessions were ended; the accepted calls that had to be refused. */
-async function lateCalls(failpoints: readonly string[]): Promise<number[]> {
-  const seed = seedOfThisRun();
-  console.log(`ended sessions: CONVOY_TEST_SEED=${seed} makes the same choices`);
+async function lateCalls(seed: number, failpoints: readonly string[]): Promise<number[]> {
   const random = new Random(seed);
   const sessions = Array.from({ length: SESSIONS }, (_, n) => new Session(`token-${n}`));
   /** The calls whose last run used a session that was over. */
@@ -185,16 +184,16 @@ async function lateCalls(failpoints: readonly string[]): Promise<number[]> {
   }
 }
 
-test.each([[[]], [['alwaysSerialQueue']], [['noOptimistic']]])(
-  'no session is used after its end (failpoints: %j)',
-  {
-    timeout: 600_000,
-  },
-  async (failpoints) => {
-    expect(await lateCalls(failpoints)).toEqual([]);
-  },
-);
+test.each([
+  ['ended-sessions', []],
+  ['ended-sessions-in-serial-queues', ['alwaysSerialQueue']],
+  ['ended-sessions-in-transactions', ['noOptimistic']],
+])('no session is used after its end (%s, failpoints: %j)', { timeout: 600_000 }, async (name, failpoints) => {
+  await withSeeds(name, async (seed) => {
+    expect(await lateCalls(seed, failpoints)).toEqual([]);
+  });
+});
 
 test('control: failpoint staleCachedReads is detected', async () => {
-  expect(await lateCalls(['staleCachedReads'])).not.toEqual([]);
+  expect(await lateCalls(controlSeed(), ['staleCachedReads'])).not.toEqual([]);
 });

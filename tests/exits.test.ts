@@ -6,8 +6,8 @@
 import { createConvoyClient, makeQueryRef } from '@avvos/convoy/client';
 import { afterEach, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
-import { withSeeds } from './model/seeds.js';
+import { LONG, Random } from './model/random.js';
+import { controlSeed, withSeeds } from './model/seeds.js';
 import { ServerProcess } from './server-process.js';
 
 const TERMINATIONS = LONG ? 400 : 15;
@@ -148,18 +148,16 @@ async function endThreads(random: Random, { workers }: { workers: number }): Pro
 
 test('threads that end at random moments are replaced', { timeout: TIMEOUT }, async () => {
   await withSeeds('exits-of-threads', async (seed) => {
-    console.log(`seed ${seed}`);
     expect(await endThreads(new Random(seed), { workers: 3 })).toBe(true);
   });
 });
 
 test('control: functions that exit in the main thread are detected', { timeout: TIMEOUT }, async () => {
-  expect(await endThreads(new Random(seedOfThisRun()), { workers: 0 })).toBe(false);
+  expect(await endThreads(new Random(controlSeed()), { workers: 0 })).toBe(false);
 });
 
 test('a process that exits at a random moment ends by no signal', { timeout: TIMEOUT }, async () => {
   await withSeeds('exits-of-processes', async (seed) => {
-    console.log(`seed ${seed}`);
     const random = new Random(seed);
     for (let n = 0; n < PROCESSES; n++) {
       const inFunction = n % 3 === 2;
@@ -175,7 +173,7 @@ test('a process that exits at a random moment ends by no signal', { timeout: TIM
 });
 
 test('control: a process that aborts is detected', async () => {
-  const world = await World.open(new Random(seedOfThisRun()), { workers: 2 });
+  const world = await World.open(new Random(controlSeed()), { workers: 2 });
   world.act('abort');
   expect(await world.server.ended).toEqual([null, 'SIGABRT']);
   await world.rest();

@@ -6,7 +6,8 @@ import { type ConvoyClient, paginatedQuery, type ResultOfRef } from '@avvos/conv
 import { afterEach, expect, test } from 'vitest';
 import { serve } from './app.js';
 import { api, cuttingProxy, functions, recordingPages, schema } from './live-pages.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { LONG, Random } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 
 const STEPS = LONG ? 10_000 : 800;
 const MAX_ROWS = 60;
@@ -80,81 +81,81 @@ function watchPages(client: ConvoyClient, order: Order, size: number) {
 }
 
 test('a list in pages has no gap and no duplicate', { timeout: 1_200_000 }, async () => {
-  const seed = seedOfThisRun();
-  console.log(`live pages: CONVOY_TEST_SEED=${seed} makes these choices again`);
-  const random = new Random(seed);
-  const app = await served();
-  const proxy = await cuttingProxy(app.baseUrl);
-  closing.push(() => proxy.close());
-  const client = app.another({ baseUrl: proxy.baseUrl });
-  const lists = (['asc', 'desc'] as const).map((order) => ({ order, ...watchPages(client, order, 5) }));
-  const done = { insert: 0, remove: 0, move: 0, cut: 0, more: 0, comparisons: 0 };
-  const numbers = new Map<string, number>();
-  const atOnce = new Set<Promise<unknown>>();
+  await withSeeds('live-pages', async (seed) => {
+    const random = new Random(seed);
+    const app = await served();
+    const proxy = await cuttingProxy(app.baseUrl);
+    closing.push(() => proxy.close());
+    const client = app.another({ baseUrl: proxy.baseUrl });
+    const lists = (['asc', 'desc'] as const).map((order) => ({ order, ...watchPages(client, order, 5) }));
+    const done = { insert: 0, remove: 0, move: 0, cut: 0, more: 0, comparisons: 0 };
+    const numbers = new Map<string, number>();
+    const atOnce = new Set<Promise<unknown>>();
 
-  const write = {
-    insert() {
-      const start = random.below(1_000);
-      // Often many at one place, so that a page outgrows its size.
-      const spread = random.chance(0.5) ? 5 : 1_000;
-      const inserted = Array.from({ length: 1 + random.below(8) }, () => start + random.below(spread));
-      return app.convoy.mutation(api.insert, { numbers: inserted }).then((ids) => {
-        for (const [at, id] of ids.entries()) numbers.set(id, inserted[at] as number);
+    const write = {
+      insert() {
+        const start = random.below(1_000);
+        // Often many at one place, so that a page outgrows its size.
+        const spread = random.chance(0.5) ? 5 : 1_000;
+        const inserted = Array.from({ length: 1 + random.below(8) }, () => start + random.below(spread));
+        return app.convoy.mutation(api.insert, { numbers: inserted }).then((ids) => {
+          for (const [at, id] of ids.entries()) numbers.set(id, inserted[at] as number);
+        });
+      },
+      remove() {
+        // Adjacent rows, so that a page shrinks.
+        const ids = [...numbers].sort(([, a], [, b]) => a - b).map(([id]) => id);
+        const at = random.below(ids.length + 1);
+        const removed = ids.slice(at, at + 1 + random.below(8));
+        for (const id of removed) numbers.delete(id);
+        return app.convoy.mutation(api.remove, { ids: removed });
+      },
+      async move() {
+        const id = [...numbers.keys()][random.below(numbers.size)];
+        const n = random.below(1_000);
+        if (id === undefined) return;
+        numbers.set(id, n);
+        await app.convoy.mutation(api.move, { id, n });
+      },
+      cut: async () => proxy.cut(),
+      more: async () => random.pick(lists).query.loadMore(1 + random.below(8)),
+    };
+
+    for (let step = 0; step < STEPS; step += 1) {
+      const isShort = numbers.size < 20;
+      const action = random.weighted({
+        insert: numbers.size > MAX_ROWS ? 0 : isShort ? 30 : 10,
+        remove: isShort ? 3 : 12,
+        move: 20,
+        more: 5,
+        cut: 0.3,
       });
-    },
-    remove() {
-      // Adjacent rows, so that a page shrinks.
-      const ids = [...numbers].sort(([, a], [, b]) => a - b).map(([id]) => id);
-      const at = random.below(ids.length + 1);
-      const removed = ids.slice(at, at + 1 + random.below(8));
-      for (const id of removed) numbers.delete(id);
-      return app.convoy.mutation(api.remove, { ids: removed });
-    },
-    async move() {
-      const id = [...numbers.keys()][random.below(numbers.size)];
-      const n = random.below(1_000);
-      if (id === undefined) return;
-      numbers.set(id, n);
-      await app.convoy.mutation(api.move, { id, n });
-    },
-    cut: async () => proxy.cut(),
-    more: async () => random.pick(lists).query.loadMore(1 + random.below(8)),
-  };
-
-  for (let step = 0; step < STEPS; step += 1) {
-    const isShort = numbers.size < 20;
-    const action = random.weighted({
-      insert: numbers.size > MAX_ROWS ? 0 : isShort ? 30 : 10,
-      remove: isShort ? 3 : 12,
-      move: 20,
-      more: 5,
-      cut: 0.3,
-    });
-    done[action] += 1;
-    atOnce.add(write[action]());
-    // Some writes one by one, so that their effects arrive in between, and some at once.
-    if (random.chance(0.5)) await Promise.all(atOnce);
-    if (random.chance(0.8)) continue;
-    await Promise.all(atOnce);
-    atOnce.clear();
-    done.comparisons += 1;
-    for (const { order, query, until, required, compared } of lists) {
-      const fresh = await app.convoy.query(api.all, { order });
-      const expected = () => {
-        const { results, status } = query.getSnapshot();
-        return fresh.slice(0, status === 'Exhausted' ? fresh.length : Math.max(required(fresh), results.length));
-      };
-      const isExpected = () => {
-        const { results, error } = query.getSnapshot();
-        return error === null && JSON.stringify(results) === JSON.stringify(expected());
-      };
-      await until(isExpected, expected);
-      compared();
+      done[action] += 1;
+      atOnce.add(write[action]());
+      // Some writes one by one, so that their effects arrive in between, and some at once.
+      if (random.chance(0.5)) await Promise.all(atOnce);
+      if (random.chance(0.8)) continue;
+      await Promise.all(atOnce);
+      atOnce.clear();
+      done.comparisons += 1;
+      for (const { order, query, until, required, compared } of lists) {
+        const fresh = await app.convoy.query(api.all, { order });
+        const expected = () => {
+          const { results, status } = query.getSnapshot();
+          return fresh.slice(0, status === 'Exhausted' ? fresh.length : Math.max(required(fresh), results.length));
+        };
+        const isExpected = () => {
+          const { results, error } = query.getSnapshot();
+          return error === null && JSON.stringify(results) === JSON.stringify(expected());
+        };
+        await until(isExpected, expected);
+        compared();
+      }
     }
-  }
-  console.log(`${STEPS} steps`, JSON.stringify(done));
-  for (const { order, counts, states } of lists) console.log(`${order}: ${states()} states`, JSON.stringify(counts));
-  for (const { counts } of lists) expect(Math.min(counts.splits, counts.merges)).toBeGreaterThan(0);
+    console.log(`${STEPS} steps`, JSON.stringify(done));
+    for (const { order, counts, states } of lists) console.log(`${order}: ${states()} states`, JSON.stringify(counts));
+    for (const { counts } of lists) expect(Math.min(counts.splits, counts.merges)).toBeGreaterThan(0);
+  });
 });
 
 const upTo = (count: number) => Array.from({ length: count }, (_, n) => n);

@@ -1,6 +1,7 @@
 /** The log as JSON lines: whatever functions print, log and throw, each line is one object. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CommandLine, call, schema } from './command-line.js';
+import { withSeeds } from './model/seeds.js';
 
 const functions = `import { z } from 'zod';
 import { mutation, query } from '../_generated/server';
@@ -76,35 +77,35 @@ function parsed(text: string): Line[] {
 }
 
 test('every line of a server with --log-format json is one JSON object', async () => {
-  const seed = Number(process.env.CONVOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
-  console.log(`seed ${seed}`);
-  const { server, url } = await app.serve({}, '--log-format', 'json');
-  for (let run = 0; run < 2; run++) {
-    const args = { seed: seed + run, count: 600 };
-    expect(await call(url, 'query/logs.print', args)).toMatchObject({ ok: true });
-  }
-  expect(await call(url, 'query/logs.large')).toMatchObject({ ok: true });
-  expect(await call(url, 'query/logs.structured')).toMatchObject({ ok: true });
-  expect(await call(url, 'mutation/logs.fail')).toMatchObject({ ok: false });
-  server.process.kill('SIGTERM');
-  expect(await server.ended).toBe(0);
-  const [printed, logged] = [parsed(server.stdout), parsed(server.stderr)];
-  expect(printed.length + logged.length).toBeGreaterThan(1_000);
-  const ofFunction = logged.filter((line) => line.function === 'logs.print');
-  expect(ofFunction).toHaveLength(600);
-  for (const line of ofFunction) {
-    expect(line.time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/);
-    expect(['info', 'warn', 'error']).toContain(line.level);
-    expect(line.call).toBeTypeOf('number');
-  }
-  expect(printed).toContainEqual({ mine: 1 });
-  expect(printed).toContainEqual({ mine: 2 });
-  expect(printed.some(({ message }) => message?.includes('serves http'))).toBe(true);
-  const cut = /… \(\d+ more \w+ were cut\)/;
-  expect(logged.find((line) => line.function === 'logs.large')?.message).toMatch(cut);
-  expect(printed.some(({ message }) => cut.test(message ?? ''))).toBe(true);
-  const failure = logged.find((line) => JSON.stringify(line).includes('over\\nlines'));
-  expect(failure).toMatchObject({ level: 'error' });
+  await withSeeds('log-format', async (seed) => {
+    const { server, url } = await app.serve({}, '--log-format', 'json');
+    for (let run = 0; run < 2; run++) {
+      const args = { seed: seed + run, count: 600 };
+      expect(await call(url, 'query/logs.print', args)).toMatchObject({ ok: true });
+    }
+    expect(await call(url, 'query/logs.large')).toMatchObject({ ok: true });
+    expect(await call(url, 'query/logs.structured')).toMatchObject({ ok: true });
+    expect(await call(url, 'mutation/logs.fail')).toMatchObject({ ok: false });
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toBe(0);
+    const [printed, logged] = [parsed(server.stdout), parsed(server.stderr)];
+    expect(printed.length + logged.length).toBeGreaterThan(1_000);
+    const ofFunction = logged.filter((line) => line.function === 'logs.print');
+    expect(ofFunction).toHaveLength(600);
+    for (const line of ofFunction) {
+      expect(line.time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/);
+      expect(['info', 'warn', 'error']).toContain(line.level);
+      expect(line.call).toBeTypeOf('number');
+    }
+    expect(printed).toContainEqual({ mine: 1 });
+    expect(printed).toContainEqual({ mine: 2 });
+    expect(printed.some(({ message }) => message?.includes('serves http'))).toBe(true);
+    const cut = /… \(\d+ more \w+ were cut\)/;
+    expect(logged.find((line) => line.function === 'logs.large')?.message).toMatch(cut);
+    expect(printed.some(({ message }) => cut.test(message ?? ''))).toBe(true);
+    const failure = logged.find((line) => JSON.stringify(line).includes('over\\nlines'));
+    expect(failure).toMatchObject({ level: 'error' });
+  });
 });
 
 test('lines for people cannot be forged or coloured by what a function logs', async () => {

@@ -13,7 +13,8 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { freshDatabaseUrl } from './app.js';
-import { Random, seedOfThisRun } from './model/random.js';
+import { Random } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 
 /** More runs than it takes until the first reads are known. */
 const LEARNED = 6;
@@ -180,32 +181,36 @@ test('inputs that look alike are told apart', async () => {
   const names = ['notes', 'by_list', 'desc', '10', '', 'a"b', 'a\\u0062', 'é', 'a:b', 'scan'];
   for (const list of names) for (let n = 0; n < 3; n++) await add(`look ${list}`, n);
   for (const list of names) for (let n = 0; n < 2; n++) await add(list, n);
-  const random = new Random(seedOfThisRun());
-  for (let run = 0; run < 200; run++) {
-    const name = names[random.below(names.length)] as string;
-    const list = random.below(2) === 0 ? name : `look ${name}`;
-    const n = 1 + random.below(4);
-    const found = await call<{ list: string }[]>('query/list', { list, n });
-    expect(found.map((one) => one.list)).toEqual(Array(Math.min(n, list === name ? 2 : 3)).fill(list));
-  }
+  await withSeeds('prefetch-inputs', async (seed) => {
+    const random = new Random(seed);
+    for (let run = 0; run < 200; run++) {
+      const name = names[random.below(names.length)] as string;
+      const list = random.below(2) === 0 ? name : `look ${name}`;
+      const n = 1 + random.below(4);
+      const found = await call<{ list: string }[]>('query/list', { list, n });
+      expect(found.map((one) => one.list)).toEqual(Array(Math.min(n, list === name ? 2 : 3)).fill(list));
+    }
+  });
 });
 
 test('a function whose first reads vary is right all the same', async () => {
-  const random = new Random(seedOfThisRun());
   const ids: string[] = [];
   for (let n = 0; n < 5; n++) ids.push(await add('fickle', n));
-  for (let run = 0; run < 300; run++) {
-    // Stretches in which it looks steady.
-    const how = run % 40 < 20 ? 0 : random.below(6);
-    const [a, b] = [random.below(5), random.below(5)];
-    const answer = call<unknown>('query/fickle', { id: ids[a], other: ids[b], how, list: 'fickle' });
-    if (how === 4) await expect(answer).rejects.toThrow('INTERNAL');
-    else if (how === 0) expect(await answer).toMatchObject({ n: a });
-    else if (how === 1) expect(await answer).toMatchObject({ n: b });
-    else if (how === 2) expect(await answer).toHaveLength(5);
-    else if (how === 3) expect(await answer).toBeNull();
-    else expect(await answer).toMatchObject({ first: { n: a }, second: { n: b }, again: { n: a } });
-  }
+  await withSeeds('prefetch-varying-reads', async (seed) => {
+    const random = new Random(seed);
+    for (let run = 0; run < 300; run++) {
+      // Stretches in which it looks steady.
+      const how = run % 40 < 20 ? 0 : random.below(6);
+      const [a, b] = [random.below(5), random.below(5)];
+      const answer = call<unknown>('query/fickle', { id: ids[a], other: ids[b], how, list: 'fickle' });
+      if (how === 4) await expect(answer).rejects.toThrow('INTERNAL');
+      else if (how === 0) expect(await answer).toMatchObject({ n: a });
+      else if (how === 1) expect(await answer).toMatchObject({ n: b });
+      else if (how === 2) expect(await answer).toHaveLength(5);
+      else if (how === 3) expect(await answer).toBeNull();
+      else expect(await answer).toMatchObject({ first: { n: a }, second: { n: b }, again: { n: a } });
+    }
+  });
 });
 
 test('a live query is run again when a prefetched document changes', async () => {

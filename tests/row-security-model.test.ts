@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { METHODS, Walk } from './access/walk.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { LONG, Random } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 import { openRowSecurityApp, type RowSecurityApp } from './row-security/app.js';
 import { RowSecurityModel } from './row-security/model.js';
 
@@ -19,10 +20,10 @@ beforeAll(async () => {
 afterAll(() => app.close());
 
 test('every operation has the result and the effect that the policies allow', { timeout: 1_200_000 }, async () => {
-  const seed = seedOfThisRun();
-  console.log(`row security model: CONVOY_TEST_SEED=${seed} reproduces these ${STEPS} steps`);
-  const walk = await new Walk(app, new RowSecurityModel(), new Random(seed)).begin();
-  for (let step = 0; step < STEPS; step++) expect(await walk.step()).toBeNull();
+  await withSeeds('row-security-model', async (seed) => {
+    const walk = await new Walk(app, new RowSecurityModel(), new Random(seed)).begin();
+    for (let step = 0; step < STEPS; step++) expect(await walk.step()).toBeNull();
+  });
 });
 
 test.each(METHODS)('control: %s as the system is detected', { timeout: 120_000 }, async (method) => {

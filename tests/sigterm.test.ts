@@ -8,8 +8,8 @@ import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { Gate } from './gate.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
-import { withSeeds } from './model/seeds.js';
+import { LONG, Random } from './model/random.js';
+import { controlSeed, withSeeds } from './model/seeds.js';
 import { ServerProcess } from './server-process.js';
 
 const STREAMS = LONG ? 1_000 : 100;
@@ -165,7 +165,6 @@ async function terminate({ random, streams, failpoints = [], path = 'mutation/wr
 
 test('SIGTERM ends a busy server in time, and nothing is lost or half done', { timeout: TIMEOUT }, async () => {
   await withSeeds('sigterm', async (seed) => {
-    console.log(`seed ${seed}`);
     const measured = await terminate({ random: new Random(seed), streams: STREAMS });
     expect(measured).toMatchObject({ exit: [0, null], missing: [], halves: [], abandoned: [] });
     // With the quick limits it takes far less.
@@ -174,7 +173,7 @@ test('SIGTERM ends a busy server in time, and nothing is lost or half done', { t
 });
 
 const control = (mistake: Partial<Scenario>) =>
-  terminate({ random: new Random(seedOfThisRun()), streams: 10, ...mistake });
+  terminate({ random: new Random(controlSeed()), streams: 10, ...mistake });
 
 test('control: a server that does not wait for calls in flight is detected', { timeout: TIMEOUT }, async () => {
   const { abandoned } = await control({ failpoints: ['noDrain'] });

@@ -7,8 +7,8 @@ import { Agent, request } from 'node:http';
 import { createConvoyClient, makeQueryRef } from '@avvos/convoy/client';
 import { afterEach, describe, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
-import { withSeeds } from './model/seeds.js';
+import { LONG, Random } from './model/random.js';
+import { controlSeed, withSeeds } from './model/seeds.js';
 import { ServerProcess } from './server-process.js';
 import { grows, megabytes, trendOf } from './trend.js';
 
@@ -145,7 +145,7 @@ interface Soaked {
   readonly heapGrows: boolean;
 }
 
-async function soak(calls: number, { leak = '', seed = seedOfThisRun(), samples = SAMPLES } = {}): Promise<Soaked> {
+async function soak(calls: number, { leak = '', seed = controlSeed(), samples = SAMPLES } = {}): Promise<Soaked> {
   const server = await ServerProcess.start({
     program: 'soaking.mjs',
     flags: ['--expose-gc', '--import', new URL('./programs/measured.mjs', import.meta.url).href],

@@ -38,7 +38,6 @@ async function englishDatabaseUrl(): Promise<string | null> {
 }
 
 async function runSteps(databaseUrl: string, steps: number, seed: number): Promise<void> {
-  console.log(`model test: CONVOY_TEST_SEED=${seed} reproduces these ${steps} steps`);
   const harness = await openHarness({ databaseUrl, seed });
   try {
     await harness.steps(steps);

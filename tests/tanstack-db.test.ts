@@ -5,6 +5,8 @@ import { convoyCollectionOptions, tempId } from '@avvos/convoy/tanstack-db';
 import { createCollection, createLiveQueryCollection, eq, gte } from '@tanstack/db';
 import { afterEach, expect, test, vi } from 'vitest';
 import { api, serve } from './app.js';
+import { Random } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 import * as rows from './tanstack-db-rows.js';
 
 const closing: (() => Promise<unknown>)[] = [];
@@ -140,52 +142,48 @@ test('a mutation that the server refuses takes its row back', async () => {
 });
 
 test('a window of ordered rows stays the same as on the server, wherever rows come, go and move', async () => {
-  const seed = Number(process.env.CONVOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
-  console.info(`seed ${seed}`);
-  let state = seed;
-  const below = (bound: number) => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
-    return (state >> 8) % bound;
-  };
-  const { client, another } = await served({ schema: rows.schema, functions: rows.functions } as never);
-  const all = new Map<string, number>();
-  const put = (id: string, n: number) => {
-    all.set(id, n);
-    return rows.encoded({ id, n });
-  };
-  const kind = 'numbers';
-  const first = Array.from({ length: 60 }, (_, index) => put(`r${index}`, below(30)));
-  await client.mutation(rows.api.insert, { kind, rows: first });
-  const numbers = owned(rows.rowsOf(client, kind, 'on-demand'));
-  const window = owned(
-    createLiveQueryCollection((q) =>
-      q
-        .from({ row: numbers })
-        .where(({ row }) => gte(row.n, 5))
-        .orderBy(({ row }) => row.n)
-        .limit(10),
-    ),
-  );
-  await window.preload();
-  const others = another();
-  for (let step = 0; step < 40; step++) {
-    const known = [...all.keys()];
-    const id = known[below(known.length)] ?? '';
-    const action = below(4);
-    if (action === 0) await others.mutation(rows.api.insert, { kind, rows: [put(`s${step}`, below(30))] });
-    else if (action === 1) await others.mutation(rows.api.replace, { kind, row: put(id, below(30)) });
-    else if (action === 2) {
-      all.delete(id);
-      await others.mutation(rows.api.remove, { kind, key: id });
-    }
-    const offset = 5 * below(5);
-    if (action === 3) await window.utils.setWindow({ offset, limit: 10 });
-    const shown = window.utils.getWindow() ?? { offset: 0, limit: 10 };
-    const expected = [...all.values()].filter((n) => n >= 5).sort((a, b) => a - b);
-    await vi.waitFor(() =>
-      expect(window.toArray.map(({ n }) => n)).toEqual(expected.slice(shown.offset, shown.offset + shown.limit)),
+  await withSeeds('tanstack-db-window', async (seed) => {
+    const random = new Random(seed);
+    const { client, another } = await served({ schema: rows.schema, functions: rows.functions } as never);
+    const all = new Map<string, number>();
+    const put = (id: string, n: number) => {
+      all.set(id, n);
+      return rows.encoded({ id, n });
+    };
+    const kind = 'numbers';
+    const first = Array.from({ length: 60 }, (_, index) => put(`r${index}`, random.below(30)));
+    await client.mutation(rows.api.insert, { kind, rows: first });
+    const numbers = owned(rows.rowsOf(client, kind, 'on-demand'));
+    const window = owned(
+      createLiveQueryCollection((q) =>
+        q
+          .from({ row: numbers })
+          .where(({ row }) => gte(row.n, 5))
+          .orderBy(({ row }) => row.n)
+          .limit(10),
+      ),
     );
-  }
+    await window.preload();
+    const others = another();
+    for (let step = 0; step < 40; step++) {
+      const known = [...all.keys()];
+      const id = known[random.below(known.length)] ?? '';
+      const action = random.below(4);
+      if (action === 0) await others.mutation(rows.api.insert, { kind, rows: [put(`s${step}`, random.below(30))] });
+      else if (action === 1) await others.mutation(rows.api.replace, { kind, row: put(id, random.below(30)) });
+      else if (action === 2) {
+        all.delete(id);
+        await others.mutation(rows.api.remove, { kind, key: id });
+      }
+      const offset = 5 * random.below(5);
+      if (action === 3) await window.utils.setWindow({ offset, limit: 10 });
+      const shown = window.utils.getWindow() ?? { offset: 0, limit: 10 };
+      const expected = [...all.values()].filter((n) => n >= 5).sort((a, b) => a - b);
+      await vi.waitFor(() =>
+        expect(window.toArray.map(({ n }) => n)).toEqual(expected.slice(shown.offset, shown.offset + shown.limit)),
+      );
+    }
+  });
 });
 
 test('a window over several pages has the rows that leave one page and are in no other', async () => {

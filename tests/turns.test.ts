@@ -14,7 +14,8 @@ import { createConvoy } from '@avvos/convoy/node';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { freshDatabaseUrl } from './app.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
+import { LONG, Random } from './model/random.js';
+import { withSeeds } from './model/seeds.js';
 
 const CALLERS = 24;
 const CALLS = LONG ? 2_000 : 100;
@@ -128,49 +129,49 @@ class History {
 }
 
 test('calls over hot documents run as if one after another', { timeout: LONG ? 600_000 : 60_000 }, async () => {
-  const seed = seedOfThisRun();
-  console.log(`seed ${seed}`);
-  const convoy = await createConvoy({
-    schema,
-    functions,
-    databaseUrl: freshDatabaseUrl(),
-    createDatabase: true,
-  });
-  const { port } = await convoy.listen({ port: 0 });
-  const call = async (path: string, args: object) => {
-    const request = { method: 'POST', body: JSON.stringify(args) };
-    const response = await fetch(`http://127.0.0.1:${port}/api/${path}`, request);
-    return (await response.json()) as { data?: unknown; error?: { code: string } };
-  };
-  const ids: string[] = [];
-  for (let n = 0; n < DOCUMENTS; n++) ids.push((await call('mutation/add', {})).data as string);
+  await withSeeds('turns', async (seed) => {
+    const convoy = await createConvoy({
+      schema,
+      functions,
+      databaseUrl: freshDatabaseUrl(),
+      createDatabase: true,
+    });
+    const { port } = await convoy.listen({ port: 0 });
+    const call = async (path: string, args: object) => {
+      const request = { method: 'POST', body: JSON.stringify(args) };
+      const response = await fetch(`http://127.0.0.1:${port}/api/${path}`, request);
+      return (await response.json()) as { data?: unknown; error?: { code: string } };
+    };
+    const ids: string[] = [];
+    for (let n = 0; n < DOCUMENTS; n++) ids.push((await call('mutation/add', {})).data as string);
 
-  const history = new History();
-  const failures: Record<string, number> = {};
-  await Promise.all(
-    Array.from({ length: CALLERS }, async (_, caller) => {
-      const random = new Random(seed + caller);
-      for (let n = 0; n < CALLS; n++) {
-        const [writer, kind] = [`${caller}/${n}`, random.weighted(KINDS) as Kind];
-        const two = random.chance(0.3);
-        const first = random.below(DOCUMENTS);
-        const named = two ? [first, (first + 1) % DOCUMENTS].sort().map((at) => ids[at]) : [ids[first]];
-        const { data, error } = await call('mutation/step', { ids: named, kind, writer });
-        if (error !== undefined) {
-          failures[`${kind} ${error.code}`] = (failures[`${kind} ${error.code}`] ?? 0) + 1;
-          continue;
+    const history = new History();
+    const failures: Record<string, number> = {};
+    await Promise.all(
+      Array.from({ length: CALLERS }, async (_, caller) => {
+        const random = new Random(seed + caller);
+        for (let n = 0; n < CALLS; n++) {
+          const [writer, kind] = [`${caller}/${n}`, random.weighted(KINDS) as Kind];
+          const two = random.chance(0.3);
+          const first = random.below(DOCUMENTS);
+          const named = two ? [first, (first + 1) % DOCUMENTS].sort().map((at) => ids[at]) : [ids[first]];
+          const { data, error } = await call('mutation/step', { ids: named, kind, writer });
+          if (error !== undefined) {
+            failures[`${kind} ${error.code}`] = (failures[`${kind} ${error.code}`] ?? 0) + 1;
+            continue;
+          }
+          const { before, after } = data as { before: Cell[]; after: Cell[] };
+          for (const cell of [...before, ...after]) history.saw(cell);
+          after.forEach((cell, at) => {
+            history.wrote(before[at] as Cell, cell, writer);
+          });
         }
-        const { before, after } = data as { before: Cell[]; after: Cell[] };
-        for (const cell of [...before, ...after]) history.saw(cell);
-        after.forEach((cell, at) => {
-          history.wrote(before[at] as Cell, cell, writer);
-        });
-      }
-    }),
-  );
-  history.end((await call('query/all', {})).data as Cell[]);
-  console.log(convoy.stats(), failures);
-  expect(Object.keys(failures).filter((key) => !/^(refuse|throw|tooLarge) |CONFLICT$/.test(key))).toEqual([]);
-  expect(convoy.stats().turnsTogether).toBeGreaterThan(CALLS);
-  await convoy.close();
+      }),
+    );
+    history.end((await call('query/all', {})).data as Cell[]);
+    console.log(convoy.stats(), failures);
+    expect(Object.keys(failures).filter((key) => !/^(refuse|throw|tooLarge) |CONFLICT$/.test(key))).toEqual([]);
+    expect(convoy.stats().turnsTogether).toBeGreaterThan(CALLS);
+    await convoy.close();
+  });
 });

@@ -8,8 +8,8 @@ import { z } from 'zod';
 import { post } from './app.js';
 import { failure, serveImprovised } from './improvised.js';
 import { afterJson, nested, randomJson } from './model/json.js';
-import { LONG, Random, seedOfThisRun } from './model/random.js';
-import { withSeeds } from './model/seeds.js';
+import { LONG, Random } from './model/random.js';
+import { controlSeed, withSeeds } from './model/seeds.js';
 
 const schema = defineSchema({
   bags: defineTable({ place: z.number(), value: z.unknown() })
@@ -77,10 +77,7 @@ describe('a value that JSON can represent', () => {
   const COUNT = LONG ? 1_000_000 : 100_000;
 
   test(`is read back equal, for ${COUNT} values`, { timeout: 600_000 }, async () => {
-    await withSeeds('values', async (seed) => {
-      console.log(`value test: CONVOY_TEST_SEED=${seed} reproduces these values`);
-      await readBack(seed, COUNT);
-    });
+    await withSeeds('values', (seed) => readBack(seed, COUNT));
   });
 
   test.each([
@@ -91,47 +88,53 @@ describe('a value that JSON can represent', () => {
     const planted = `create function planted() returns trigger language plpgsql as
       $$ begin new.data = (${changed})::jsonb; return new; end $$;
       create trigger planted before insert on bags for each row execute function planted()`;
-    const found = readBack(seedOfThisRun(), 20_000, (app) => app.psql.query(planted));
+    const found = readBack(controlSeed(), 20_000, (app) => app.psql.query(planted));
     await expect(found).rejects.toThrow('deep-equal');
   });
 
   test('is equal over the network', async () => {
-    const random = new Random(seedOfThisRun());
-    const app = await served();
-    const values = Array.from({ length: 300 }, () => randomJson(random, 6));
-    for (const value of values) {
-      deepStrictEqual((await app.client.mutation(ADD, { value })).value, afterJson(value));
-    }
-    deepStrictEqual(await app.client.query(VALUES, {}), values.map(afterJson));
+    await withSeeds('values-over-the-network', async (seed) => {
+      const random = new Random(seed);
+      const app = await served();
+      const values = Array.from({ length: 300 }, () => randomJson(random, 6));
+      for (const value of values) {
+        deepStrictEqual((await app.client.mutation(ADD, { value })).value, afterJson(value));
+      }
+      deepStrictEqual(await app.client.query(VALUES, {}), values.map(afterJson));
+    });
   });
 
   test('is stored unchanged by patch and replace', async () => {
-    const random = new Random(seedOfThisRun());
-    const app = await served();
-    await app.write(async (db) => {
-      const id = await db.insert('bags', { place: 1, value: null });
-      for (let left = 200; left > 0; left--) {
-        const value = randomJson(random, 6);
-        same([await db.patch(id, { value })], [{ place: 1, value }]);
-        same([await db.replace(id, { place: 1, value: [value] })], [{ place: 1, value: [value] }]);
-      }
+    await withSeeds('values-by-patch', async (seed) => {
+      const random = new Random(seed);
+      const app = await served();
+      await app.write(async (db) => {
+        const id = await db.insert('bags', { place: 1, value: null });
+        for (let left = 200; left > 0; left--) {
+          const value = randomJson(random, 6);
+          same([await db.patch(id, { value })], [{ place: 1, value }]);
+          same([await db.replace(id, { place: 1, value: [value] })], [{ place: 1, value: [value] }]);
+        }
+      });
     });
   });
 
   test('is found by its value, for numbers, text and booleans', async () => {
-    const random = new Random(seedOfThisRun());
-    const app = await served();
-    await app.write(async (db) => {
-      for (let left = 1_000; left > 0; left--) {
-        const id = await db.insert('bags', { place: 1, value: randomJson(random, 0) });
-        const value = (await db.get(id))?.value;
-        const byIndex = db.query('bags').withIndex('by_value', (q) => q.eq('value', value));
-        const byFilter = db.query('bags').filter((q) => q.in(q.field('value'), [value]));
-        for (const found of await Promise.all([byIndex.collect(), byFilter.collect()])) {
-          expect(found.filter((document) => !isDeepStrictEqual(document.value, value))).toEqual([]);
-          expect(found.map((document) => document.id)).toContain(id);
+    await withSeeds('values-by-value', async (seed) => {
+      const random = new Random(seed);
+      const app = await served();
+      await app.write(async (db) => {
+        for (let left = 1_000; left > 0; left--) {
+          const id = await db.insert('bags', { place: 1, value: randomJson(random, 0) });
+          const value = (await db.get(id))?.value;
+          const byIndex = db.query('bags').withIndex('by_value', (q) => q.eq('value', value));
+          const byFilter = db.query('bags').filter((q) => q.in(q.field('value'), [value]));
+          for (const found of await Promise.all([byIndex.collect(), byFilter.collect()])) {
+            expect(found.filter((document) => !isDeepStrictEqual(document.value, value))).toEqual([]);
+            expect(found.map((document) => document.id)).toContain(id);
+          }
         }
-      }
+      });
     });
   });
 

@@ -1,13 +1,7 @@
-/** Reproducible random choices: all follow from one seed, which the test prints. */
+/** Reproducible random choices: all follow from one seed (`seeds.ts`). */
 
 /** True in `npm run test:long`. */
 export const LONG = process.env.CONVOY_TEST_LONG === '1';
-
-/** The seed: `CONVOY_TEST_SEED`, or a different one each time. */
-export function seedOfThisRun(): number {
-  const seed = process.env.CONVOY_TEST_SEED;
-  return seed === undefined ? Date.now() % 2 ** 31 : Number(seed);
-}
 
 /** A stream of choices (mulberry32). */
 export class Random {
