@@ -1,4 +1,5 @@
 /** `onEvent`: what it is called with, and that it is in the way of nothing. */
+import { Worker } from 'node:worker_threads';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, type ConvoyEvent, createConvoy, type OnEvent } from '@avvos/convoy/node';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -41,10 +42,11 @@ class Seen {
   }
 }
 
-async function open(onEvent: OnEvent) {
-  convoy = await createConvoy({ program, onEvent, databaseUrl: freshDatabaseUrl(), createDatabase: true });
+async function open(onEvent: OnEvent, workers = 1) {
+  convoy = await createConvoy({ program, workers, onEvent, databaseUrl: freshDatabaseUrl(), createDatabase: true });
   const { port } = await convoy.listen({ port: 0 });
-  return { convoy, client: createConvoyClient({ baseUrl: `http://127.0.0.1:${port}` }) };
+  const baseUrl = `http://127.0.0.1:${port}`;
+  return { convoy, baseUrl, client: createConvoyClient({ baseUrl }) };
 }
 
 test('events tell of calls, live queries, connections, workers and code, without arguments or results', async () => {
@@ -102,6 +104,39 @@ test('a handler that never ends delays no call, and the server closes', async ()
   // More than are queued.
   for (let n = 0; n < 1_500; n++) await convoy.query(list, {});
   expect(handler).toHaveBeenCalledTimes(1);
+});
+
+/** Calls that were answered while a handler kept the main thread busy: 100, or fewer if `maxMs` have passed. */
+async function answeredWhileBusy(options: { readonly workers: number; readonly maxMs: number }): Promise<number> {
+  const answers = new Int32Array(new SharedArrayBuffer(4));
+  const answered = () => Atomics.load(answers, 0);
+  let onBusy: (answered: number) => void = () => {};
+  const busy = new Promise<number>((resolve) => (onBusy = resolve));
+  let isFirst = true;
+  const handler: OnEvent = (event) => {
+    if (event.function !== 'add' || !isFirst) return;
+    isFirst = false;
+    const [began, before] = [performance.now(), answered()];
+    const isOver = (ms: number) => ms > options.maxMs || (ms > 2_000 && answered() >= before + 100);
+    while (!isOver(performance.now() - began));
+    onBusy(answered() - before);
+  };
+  const { baseUrl } = await open(handler, options.workers);
+  const calling = new Worker(new URL('./programs/calling.mjs', import.meta.url), { workerData: { baseUrl, answers } });
+  try {
+    return await busy;
+  } finally {
+    await calling.terminate();
+  }
+}
+
+test('a handler that keeps the main thread busy for two seconds delays no call of a worker', async () => {
+  expect(await answeredWhileBusy({ workers: 2, maxMs: 60_000 })).toBeGreaterThanOrEqual(100);
+});
+
+test('control: calls of functions in the main thread are delayed by it', async () => {
+  // An answer that was under way may arrive.
+  expect(await answeredWhileBusy({ workers: 0, maxMs: 2_000 })).toBeLessThan(2);
 });
 
 test('a slow handler learns how many events it has missed', async () => {
