@@ -28,6 +28,7 @@ beforeAll(async () => {
     ),
     'convoy/functions/notes.ts': queries,
     'inputs.json': '{ "notes.of": [{ "author": "ann" }, { "author": "bob" }] }',
+    'all-inputs.json': '{ "notes.of": [{ "author": "ann" }, { "author": "bob" }], "notes.named": [{ "title": "x" }] }',
   });
   expect((await app.run(['migrate'])).code).toBe(0);
 });
@@ -135,7 +136,41 @@ describe('convoy check --live', () => {
     const fanOut = await check('--inputs', `${app.root}/inputs.json`, '--max-fan-out', '2');
     expect(fanOut.code).toBe(1);
     expect(fanOut.stderr).toContain('a write runs 3 live queries again; --max-fan-out is 2');
-    expect((await check('--max-whole-reads', '0')).code).toBe(1);
-    expect((await check('--max-whole-reads', '2', '--max-fan-out', '3')).code).toBe(0);
+    const wholeReads = await check('--inputs', `${app.root}/all-inputs.json`, '--max-whole-reads', '1');
+    expect(wholeReads.code).toBe(1);
+    expect(wholeReads.stderr).toContain('2 reads of whole tables; --max-whole-reads is 1');
+    const indexes = await check('--inputs', `${app.root}/all-inputs.json`, '--max-missing-indexes', '0');
+    expect(indexes.code).toBe(1);
+    expect(indexes.stderr).toContain('1 missing index; --max-missing-indexes is 0');
+  });
+
+  test('exits with 0 at each threshold', async () => {
+    const thresholds = [
+      '--max-whole-reads',
+      '2',
+      '--max-fan-out',
+      '3',
+      '--max-missing-indexes',
+      '1',
+      '--max-not-run',
+      '0',
+    ];
+    const { code, stderr } = await check('--inputs', `${app.root}/all-inputs.json`, ...thresholds);
+    expect(code, stderr).toBe(0);
+  });
+
+  test('exits with 1 if queries could not be run, with any threshold', async () => {
+    // Without a file of inputs, `notes.of` and `notes.named` have none.
+    for (const threshold of ['--max-whole-reads', '--max-fan-out', '--max-missing-indexes']) {
+      const { code, stderr } = await check(threshold, '9');
+      expect(code, threshold).toBe(1);
+      expect(stderr).toMatch(/2 queries could not be run, .*--max-not-run is 0/);
+    }
+    expect((await check('--max-whole-reads', '9', '--max-not-run', '1')).code).toBe(1);
+    expect((await check('--max-whole-reads', '9', '--max-not-run', '2')).code).toBe(0);
+    expect((await check('--max-not-run', '1')).code).toBe(1);
+    const wrong = await check('--max-not-run', 'none');
+    expect(wrong.code).toBe(1);
+    expect(wrong.stdout).toMatch(/--max-not-run is .*none.*: give a number from 0/);
   });
 });

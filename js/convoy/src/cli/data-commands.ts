@@ -73,6 +73,11 @@ export function defineDataCommands(
     .option('--context <json>', 'with --live: the context of the calls, instead of calling createContext')
     .option('--max-fan-out <n>', 'with --live: exit with 1 if a write would run more live queries than this')
     .option('--max-whole-reads <n>', 'with --live: exit with 1 if queries read more whole tables than this')
+    .option('--max-missing-indexes <n>', 'with --live: exit with 1 if queries lack more indexes than this')
+    .option(
+      '--max-not-run <n>',
+      'with --live: exit with 1 if more queries than this could not be run (0 where another threshold is given)',
+    )
     .option('--url <url>', 'with --live: the API of the server whose live queries have inputs to use')
     .option('--port <port>', 'with --live: its port on this machine (PORT, or 3000)')
     .action(({ live = false, ...flags }: CheckFlags & CheckLiveFlags & { readonly live?: boolean }) =>

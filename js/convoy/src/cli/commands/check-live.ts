@@ -26,6 +26,8 @@ export interface CheckLiveFlags extends ServerFlags, OutputFlags {
   readonly context?: string;
   readonly maxFanOut?: string;
   readonly maxWholeReads?: string;
+  readonly maxMissingIndexes?: string;
+  readonly maxNotRun?: string;
 }
 
 /** A query that could not be run, and why. */
@@ -40,8 +42,7 @@ export async function runCheckLive(flags: CheckLiveFlags, terminal: Terminal): P
     const cwd = process.cwd();
     const layout = layoutOf(flags, cwd);
     loadEnvFiles(layout.root, cwd);
-    const maxFanOut = parseThreshold(flags.maxFanOut, '--max-fan-out');
-    const maxWholeReads = parseThreshold(flags.maxWholeReads, '--max-whole-reads');
+    const thresholds = thresholdsOf(flags);
     const context = flags.context === undefined ? undefined : (contextFromJson(JSON.parse(flags.context)) as object);
     const given: QueryInputs = flags.inputs === undefined ? new Map() : await inputsOfFile(flags.inputs);
     const live = await inputsOfRunningServer(flags, cwd, out);
@@ -61,7 +62,7 @@ export async function runCheckLive(flags: CheckLiveFlags, terminal: Terminal): P
       });
       const { checked, notRun } = await runQueries(convoy, { code, sources: [given, live], context, out });
       const findings = findingsOf(checked);
-      const ok = print({ findings, notRun, checked: checked.length }, { maxFanOut, maxWholeReads }, out);
+      const ok = print({ findings, notRun, checked: checked.length }, thresholds, out);
       return { report: { ...findings, checked: checked.length, notRun }, ok };
     } finally {
       await convoy?.close();
@@ -138,6 +139,20 @@ async function subscribe(
 interface Thresholds {
   readonly maxFanOut: number | null;
   readonly maxWholeReads: number | null;
+  readonly maxMissingIndexes: number | null;
+  readonly maxNotRun: number | null;
+}
+
+function thresholdsOf(flags: CheckLiveFlags): Thresholds {
+  const given = {
+    maxFanOut: parseThreshold(flags.maxFanOut, '--max-fan-out'),
+    maxWholeReads: parseThreshold(flags.maxWholeReads, '--max-whole-reads'),
+    maxMissingIndexes: parseThreshold(flags.maxMissingIndexes, '--max-missing-indexes'),
+  };
+  const maxNotRun = parseThreshold(flags.maxNotRun, '--max-not-run');
+  // A query that was not run is below every other threshold, so a check without inputs would pass.
+  const isChecked = Object.values(given).some((threshold) => threshold !== null);
+  return { ...given, maxNotRun: maxNotRun ?? (isChecked ? 0 : null) };
 }
 
 /** Prints the findings; returns whether they are within the thresholds. */
@@ -147,7 +162,7 @@ function print(
     notRun,
     checked,
   }: { readonly findings: LiveFindings; readonly notRun: readonly NotRun[]; readonly checked: number },
-  { maxFanOut, maxWholeReads }: Thresholds,
+  { maxFanOut, maxWholeReads, maxMissingIndexes, maxNotRun }: Thresholds,
   out: Terminal,
 ): boolean {
   for (const line of describeFindings(findings)) out.info(line);
@@ -162,6 +177,15 @@ function print(
   }
   if (maxWholeReads !== null && wholeReads > maxWholeReads) {
     problems.push(`${count(wholeReads, 'read')} of whole tables; --max-whole-reads is ${maxWholeReads}`);
+  }
+  const missingIndexes = findings.missingIndexes.length;
+  if (maxMissingIndexes !== null && missingIndexes > maxMissingIndexes) {
+    const missing = count(missingIndexes, 'missing index', 'missing indexes');
+    problems.push(`${missing}; --max-missing-indexes is ${maxMissingIndexes}`);
+  }
+  if (maxNotRun !== null && notRun.length > maxNotRun) {
+    const runs = count(notRun.length, 'query', 'queries');
+    problems.push(`${runs} could not be run, which may be above a threshold; --max-not-run is ${maxNotRun}`);
   }
   for (const problem of problems) out.fail(problem);
   if (problems.length > 0) return false;
