@@ -1,4 +1,4 @@
-/** A proxy in front of Postgres that records the text of each statement that a client executes. */
+/** A proxy in front of Postgres that records the text of each statement that a client executes, and may change it. */
 import { once } from 'node:events';
 import net from 'node:net';
 
@@ -7,15 +7,17 @@ export class RecordingProxy {
   readonly statements: string[] = [];
   readonly #server = net.createServer((client) => this.#forward(client));
   #target: URL;
+  readonly #rewrite: Rewrite;
   readonly #sockets = new Set<net.Socket>();
 
-  private constructor(databaseUrl: string) {
+  private constructor(databaseUrl: string, rewrite: Rewrite) {
     this.#target = new URL(databaseUrl);
+    this.#rewrite = rewrite;
   }
 
-  /** Starts a proxy for this database; `url` is the address for clients. */
-  static async start(databaseUrl: string): Promise<RecordingProxy> {
-    const proxy = new RecordingProxy(databaseUrl);
+  /** Starts a proxy for this database; `url` is the address for clients. Postgres gets each statement from `rewrite`. */
+  static async start(databaseUrl: string, rewrite: Rewrite = (sql) => sql): Promise<RecordingProxy> {
+    const proxy = new RecordingProxy(databaseUrl, rewrite);
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
     return proxy;
@@ -40,7 +42,7 @@ export class RecordingProxy {
 
   #forward(client: net.Socket): void {
     const server = net.connect(Number(this.#target.port || 5432), this.#target.hostname);
-    const reader = new FrontendReader(this.statements);
+    const reader = new FrontendReader(this.statements, this.#rewrite);
     for (const [from, to] of [
       [client, server],
       [server, client],
@@ -52,17 +54,17 @@ export class RecordingProxy {
         to.destroy();
       });
     }
-    client.on('data', (data) => {
-      reader.read(data);
-      server.write(data);
-    });
+    client.on('data', (data) => void server.write(reader.read(data)));
     server.pipe(client);
   }
 }
 
+type Rewrite = (sql: string) => string;
+
 /** Reads the messages that a client sends, and adds the text of each executed statement to `statements`. */
 class FrontendReader {
   readonly #statements: string[];
+  readonly #rewrite: Rewrite;
   #rest: Buffer = Buffer.alloc(0);
   /** The first message has no type. */
   #started = false;
@@ -70,24 +72,40 @@ class FrontendReader {
   readonly #prepared = new Map<string, string>();
   readonly #portals = new Map<string, string>();
 
-  constructor(statements: string[]) {
+  constructor(statements: string[], rewrite: Rewrite) {
     this.#statements = statements;
+    this.#rewrite = rewrite;
   }
 
-  read(data: Buffer): void {
+  /** The messages that are complete, as Postgres gets them. */
+  read(data: Buffer): Buffer {
     this.#rest = Buffer.concat([this.#rest, data]);
+    const complete: Buffer[] = [];
     for (;;) {
       const typeLength = this.#started ? 1 : 0;
-      if (this.#rest.length < typeLength + 4) return;
+      if (this.#rest.length < typeLength + 4) break;
       const length = typeLength + this.#rest.readInt32BE(typeLength);
-      if (this.#rest.length < length) return;
+      if (this.#rest.length < length) break;
       const body = this.#rest.subarray(typeLength + 4, length);
       const type = this.#started ? String.fromCharCode(this.#rest[0] ?? 0) : 'startup';
+      complete.push(type === 'P' || type === 'Q' ? this.#rewritten(type, body) : this.#rest.subarray(0, length));
       this.#rest = this.#rest.subarray(length);
       // A request for encryption is answered with "no", and the startup message follows.
       if (type === 'startup') this.#started = body.length > 4;
       else this.#message(type, body);
     }
+    return Buffer.concat(complete);
+  }
+
+  /** A message with the text of a statement, with the text that Postgres gets. */
+  #rewritten(type: 'P' | 'Q', body: Buffer): Buffer {
+    // A message of type P has the name of the prepared statement before the text.
+    const begin = type === 'P' ? body.indexOf(0) + 1 : 0;
+    const end = body.indexOf(0, begin);
+    const sql = Buffer.from(this.#rewrite(body.toString('utf8', begin, end)));
+    const head = Buffer.from(`${type}....`);
+    head.writeInt32BE(4 + begin + sql.length + (body.length - end), 1);
+    return Buffer.concat([head, body.subarray(0, begin), sql, body.subarray(end)]);
   }
 
   #message(type: string, body: Buffer): void {

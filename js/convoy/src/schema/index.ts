@@ -20,7 +20,7 @@ export {
   type ValueIssue,
 } from './parse.js';
 export type { FieldPath, FieldValue } from './paths.js';
-export { SchemaError, type SchemaProblem } from './problems.js';
+export { printable, SchemaError, type SchemaProblem } from './problems.js';
 export { defineRef, type RefType, refTarget } from './refs.js';
 export { defineSchema, type GivenTables, type SchemaDefinition, type SchemaTables, type TablesOf } from './schema.js';
 export type { SchemaShape, ShapeInput, ShapeOutput, TypedSchema } from './shape-types.js';

@@ -28,6 +28,11 @@ export class SchemaError extends Error {
   }
 }
 
-function sentence(problem: SchemaProblem): string {
-  return `${problem.path}: ${problem.message}.`;
+function sentence({ path, message }: SchemaProblem): string {
+  return printable(`${path === '' ? '(a table without a name)' : path}: ${message}.`);
+}
+
+/** The text with escapes in place of characters that a terminal does not show as they are, or obeys. */
+export function printable(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }

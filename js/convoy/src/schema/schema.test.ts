@@ -157,6 +157,47 @@ describe('a schema is refused, with the path of the problem', () => {
     ]);
   });
 
+  it('names that Postgres would truncate, or take for those of its own tables', () => {
+    const other = (name: string) => Object.assign(defineTable({}), { name });
+    expect(
+      problemsOf(() =>
+        defineSchema({
+          ['t'.repeat(64)]: other('short'),
+          pg_class: defineTable({}),
+          proc: other('pg_proc'),
+          nul: other('a\u0000'),
+          half: other('a\ud800'),
+          things: defineTable({ x: z.string() }).index('i'.repeat(64), ['x']).index('i'.repeat(63), ['x']),
+        }),
+      ),
+    ).toEqual([
+      `${'t'.repeat(64)}: a table name has at most 63 characters`,
+      expect.stringMatching(/^pg_class: the table's name in Postgres begins with pg_/),
+      expect.stringMatching(/^proc: the table's name in Postgres begins with pg_/),
+      expect.stringMatching(/^nul: .* the character \\u0000/),
+      expect.stringMatching(/^half: .* an unpaired surrogate/),
+      `things.${'i'.repeat(64)}: an index name has at most 63 characters`,
+    ]);
+  });
+
+  it('names of fields that no document can have, or no index', () => {
+    const shape = (name: string) => Object.fromEntries([[name, z.string()]]);
+    expect(problemsOf(oneTable(shape('__proto__')))).toEqual([expect.stringMatching(/^things\.__proto__: .*rename/)]);
+    expect(problemsOf(oneTable({ inner: z.object(shape('a\u0000')) }))).toEqual([
+      'things.inner.a\u0000: its name contains the character \\u0000, which Postgres cannot store; rename the field',
+    ]);
+    expect(problemsOf(oneTable(shape('\udc00')))).toEqual([expect.stringMatching(/unpaired surrogate/)]);
+    expect(problemsOf(() => defineSchema({ things: defineTable(shape('')).index('by_x', ['' as never]) }))).toEqual([
+      "things.by_x: '' has an empty name in it and cannot be indexed",
+    ]);
+  });
+
+  it('with a message that can be printed', () => {
+    const define = () => defineSchema({ 'a\n\u001b[31m\u202e\ud800': defineTable({}) });
+    expect(define).toThrow('  - a\\u{a}\\u{1b}[31m\\u{202e}\\u{d800}: a table name has');
+    expect(() => defineSchema({ '': defineTable({}) })).toThrow('(a table without a name): a table name has');
+  });
+
   it('with all problems at once', () => {
     expect(problemsOf(oneTable({ a: z.date(), b: z.set(z.string()), id: z.string() }))).toHaveLength(3);
   });

@@ -3,6 +3,7 @@
  * once. A schema that this function has returned needs no further checks.
  */
 
+import { unstorableText } from '../values/index.js';
 import { fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsIn } from './fields.js';
 import { SchemaError, type SchemaProblem } from './problems.js';
 import { isTableName } from './refs.js';
@@ -90,14 +91,19 @@ function nameProblems(key: string, table: TableDefinition, owners: Map<string, s
   const physical = table.name ?? key;
   if (!isTableName(key)) {
     problems.push({ path: key, message: 'a table name has letters, digits and _, and does not begin with a digit' });
+  } else if (key.length > MAX_NAME_BYTES && physical !== key) {
+    problems.push({ path: key, message: `a table name has at most ${MAX_NAME_BYTES} characters` });
   }
-  if (
-    physical.length === 0 ||
-    new TextEncoder().encode(physical).length > MAX_NAME_BYTES ||
-    physical.includes('\u0000')
-  ) {
+  if (physical.length === 0 || new TextEncoder().encode(physical).length > MAX_NAME_BYTES) {
     problems.push({ path: key, message: `the table's name in Postgres must have 1 to ${MAX_NAME_BYTES} bytes` });
   }
+  if (physical.startsWith('pg_')) {
+    const message =
+      "the table's name in Postgres begins with pg_, like those of its own tables, which come first; use another name";
+    problems.push({ path: key, message });
+  }
+  const unstorable = unstorableText(physical);
+  if (unstorable !== null) problems.push({ path: key, message: `the table's name in Postgres ${unstorable}` });
   const owner = owners.get(physical);
   if (owner !== undefined) {
     problems.push({ path: key, message: `and ${owner} are the same table "${physical}"; keep one of them` });
@@ -146,6 +152,8 @@ function indexProblems(key: string, table: TableDefinition): SchemaProblem[] {
       problems.push({ path, message: 'every table has this index already; give yours another name' });
     } else if (!isTableName(name)) {
       problems.push({ path, message: 'an index name has letters, digits and _, and does not begin with a digit' });
+    } else if (name.length > MAX_NAME_BYTES) {
+      problems.push({ path, message: `an index name has at most ${MAX_NAME_BYTES} characters` });
     }
     if (fields.length === 0) problems.push({ path, message: 'an index names at least one field' });
     if (new Set(fields).size < fields.length) problems.push({ path, message: 'names a field twice' });
@@ -161,7 +169,9 @@ function fieldProblem(schema: ZodType, field: string): string | null {
   if (field.split('.').length > MAX_FIELD_DEPTH) {
     return `'${field}' is nested too deeply; an index reaches ${MAX_FIELD_DEPTH} names deep`;
   }
-  if (fieldKind(schema, field) !== null) return null;
+  if (fieldKind(schema, field) !== null) {
+    return field.split('.').includes('') ? `'${field}' has an empty name in it and cannot be indexed` : null;
+  }
   const fields = fieldNames(schema);
   if (field.includes('.') && fields.includes(field)) return `'${field}' has a dot in its name and cannot be indexed`;
   return `there is no field '${field}'; the fields are ${fields.join(', ')}`;

@@ -7,6 +7,7 @@
  */
 
 import type * as z from 'zod';
+import { unstorableText } from '../values/index.js';
 import type { SchemaProblem } from './problems.js';
 import { refTarget } from './refs.js';
 import { defOf, innerOf, isZodType, type ZodDef, type ZodType, zod3TypeName } from './zod.js';
@@ -79,7 +80,11 @@ class Walk {
         return;
       }
       case 'object':
-        for (const key of Object.keys(def.shape)) this.visit(def.shape[key], `${path}.${key}`);
+        for (const key of Object.keys(def.shape)) {
+          const problem = keyProblem(key);
+          if (problem !== null) this.#refuse(`${path}.${key}`, problem);
+          this.visit(def.shape[key], `${path}.${key}`);
+        }
         if (def.catchall) this.visit(def.catchall, `${path}.*`);
         return;
       case 'array':
@@ -155,6 +160,14 @@ class Walk {
   #refuse(path: string, message: string): void {
     this.problems.push({ path, message });
   }
+}
+
+/** Why no document can have a field of this name, or `null`. */
+function keyProblem(key: string): string | null {
+  // Zod drops the key, so that it cannot change the prototype of an object.
+  if (key === '__proto__') return 'no object that was parsed has this key; rename the field';
+  const problem = unstorableText(key);
+  return problem === null ? null : `its name ${problem}; rename the field`;
 }
 
 /** True for the second half of a pipe if it only checks the value of the first half. */

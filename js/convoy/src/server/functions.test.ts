@@ -146,4 +146,11 @@ describe('describeFunctions', () => {
   it('rejects a name with a dot', () => {
     expect(() => describeFunctions({ 'a.b': list })).toThrow(/must not contain a dot/);
   });
+
+  it('rejects a name that no request can have, with a message that can be printed', () => {
+    expect(() => describeFunctions({ a: { '': list } })).toThrow('"a." cannot be called: its name is empty.');
+    expect(() => describeFunctions({ '\ud800\n': { list } })).toThrow(
+      'The function "\\u{d800}\\u{a}.list" cannot be called: its name contains an unpaired surrogate',
+    );
+  });
 });

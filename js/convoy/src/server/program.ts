@@ -11,9 +11,11 @@ import {
   describeSchema,
   type Filler,
   type ParseSubject,
+  printable,
   type SchemaDefinition,
   type TableDefinition,
 } from '../schema/index.js';
+import { unstorableText } from '../values/index.js';
 import { BACKFILL_DESCRIPTION, BACKFILL_NAME, defaultBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { Call } from './call.js';
@@ -269,15 +271,22 @@ function collect(node: object, prefix: string, found: NamedFunction[], ancestors
     const value = (node as Record<string, unknown>)[key];
     const name = prefix === '' ? key : `${prefix}.${key}`;
     if (isConvoyFunction(value)) {
-      if (key.includes('.') || key === '') {
-        throw new TypeError(`The function ${JSON.stringify(name)} cannot be called: a name must not contain a dot.`);
-      }
+      const problem = nameProblem(key, name);
+      if (problem !== null) throw new TypeError(printable(`The function "${name}" cannot be called: ${problem}.`));
       found.push({ name, definition: value });
     } else if (isFolder(value, node)) {
       collect(value, name, found, ancestors);
     }
   }
   ancestors.delete(node);
+}
+
+/** Why no function can have the key, which ends its name, or `null`. */
+function nameProblem(key: string, name: string): string | null {
+  if (key === '') return 'its name is empty';
+  if (key.includes('.')) return 'a name must not contain a dot';
+  const problem = unstorableText(name);
+  return problem === null ? null : `its name ${problem}`;
 }
 
 /** Whether `value` may contain functions: a module, or a plain object outside of modules (inside, it is data). */

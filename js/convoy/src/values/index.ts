@@ -14,4 +14,4 @@ export {
 export { formatId, type Id, type IdInput, type IdParts, idOf, isIdOf, isUuid, parseId } from './ids.js';
 export { formatPath, type JsonProblem, MAX_DEPTH, sendingProblem } from './json.js';
 export { nearest } from './nearest.js';
-export { assertStorable, storageProblem } from './storable-json.js';
+export { assertStorable, storageProblem, unstorableText } from './storable-json.js';

@@ -29,10 +29,16 @@ export function assertStorable(
   });
 }
 
-function textProblem(text: string): JsonProblem | null {
-  if (text.includes('\u0000')) return problemHere('contains the character \\u0000, which Postgres cannot store');
-  if (!isWellFormed(text)) return problemHere('contains an unpaired surrogate, which is not valid Unicode');
+/** What Postgres cannot store of a text, as the rest of a sentence after it, or `null`. */
+export function unstorableText(text: string): string | null {
+  if (text.includes('\u0000')) return 'contains the character \\u0000, which Postgres cannot store';
+  if (!isWellFormed(text)) return 'contains an unpaired surrogate, which is not valid Unicode';
   return null;
+}
+
+function textProblem(text: string): JsonProblem | null {
+  const reason = unstorableText(text);
+  return reason === null ? null : problemHere(reason);
 }
 
 /**
