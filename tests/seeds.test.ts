@@ -29,13 +29,21 @@ test('a failing seed is kept once and runs first', async () => {
 describe('the seed of a run that hangs', () => {
   const name = `seeds-of-hangs-${process.pid}`;
 
-  test.fails('is in a test that exceeds its time limit', { timeout: 100 }, () =>
-    withSeeds(name, () => new Promise(() => {})),
-  );
+  let end = (_error: Error) => {};
+  let ended: Promise<unknown> = Promise.resolve();
 
-  test('is kept as well', async () => {
+  test.fails('is in a test that exceeds its time limit', { timeout: 100 }, async () => {
+    const hanging = new Promise<void>((_resolve, reject) => (end = reject));
+    const running = withSeeds(name, () => hanging);
+    ended = running.catch(() => {});
+    await running;
+  });
+
+  test('is kept as well, once', async () => {
     const file = fileOf(name);
     onTestFinished(() => rm(file, { force: true }));
+    end(new Error('its server was closed'));
+    await ended;
     expect(await readFile(file, 'utf8')).toMatch(new RegExp(`^${SIZE} \\d+ # Test timed out in 100ms\\.\n$`));
   });
 });

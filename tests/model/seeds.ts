@@ -23,10 +23,12 @@ export async function withSeeds(name: string, test: (seed: number) => Promise<vo
   const seeds = process.env.CONVOY_TEST_SEED === undefined ? [...kept, newSeed()] : [newSeed()];
   let running: number | null = null;
   const keep = async (error: unknown): Promise<void> => {
-    if (running !== null && !kept.includes(running)) {
-      await appendFile(file, `${SIZE} ${running} # ${describe(error)}\n`);
-    }
+    const failed = running;
+    // A run that goes on after its test has failed may fail, too.
     running = null;
+    if (failed !== null && !kept.includes(failed)) {
+      await appendFile(file, `${SIZE} ${failed} # ${describe(error)}\n`);
+    }
   };
   // A test that exceeds its time limit fails while the run goes on.
   onTestFailed(({ task }) => keep(task.result?.errors?.[0]));

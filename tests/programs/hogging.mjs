@@ -8,6 +8,8 @@ export const schema = defineSchema({
   counters: defineTable({ value: z.number() }),
 });
 
+/** The limit of functions that would exceed any, far below that of the others. */
+const HOG_MS = 3_000;
 const never = () => new Promise(() => {});
 const one = { text: 'select 1 as one', values: [] };
 
@@ -29,14 +31,16 @@ export const functions = {
   // Not so.
   loop: query({
     input: { until: z.string() },
+    timeoutMs: HOG_MS,
     handler: (_ctx, { until }) => {
       while (!existsSync(until));
       return null;
     },
   }),
-  regex: query({ handler: () => /^(a+)+$/.test(`${'a'.repeat(60)}!`) }),
-  never: query({ handler: never }),
+  regex: query({ timeoutMs: HOG_MS, handler: () => /^(a+)+$/.test(`${'a'.repeat(60)}!`) }),
+  never: query({ timeoutMs: HOG_MS, handler: never }),
   neverWrite: mutation({
+    timeoutMs: 2_000,
     handler: async (ctx) => {
       // In a transaction, which keeps a connection.
       await ctx.db.raw(one);
