@@ -127,8 +127,8 @@ const EDGES = {
   ],
   MAX_STREAMS: ['js/convoy/src/client/stream-limit.test.ts', 'toBe(MAX_STREAMS)'],
   DRAIN_TIMEOUT: [
-    'tests/blocked-threads.test.ts',
-    'survives uncaught errors of functions, and ends on SIGTERM within the drain time while one loops',
+    'tests/drain-time.test.ts',
+    'a call that ends within nine seconds is answered, and the process exits without another',
   ],
   MAX_COUNT: [`${SERVER}/scan.test.ts`, 'takes counts up to the limit, and none beyond'],
   MIN_REFRESH_MS: [`${SERVER}/function-calls.test.ts`, 'takes an interval of the limit'],

@@ -1,15 +1,10 @@
-/** Runs the functions of blocking.mjs in the main thread: passed as values, as a program, or by a start file. */
+/** Runs the functions of blocking.mjs in the main thread: passed as values, or as a program. */
 import { createConvoy } from '@avvos/convoy/node';
 import * as source from './blocking.mjs';
-import { startConvoyServer } from './blocking-start.mjs';
 
 const [databaseUrl, how, limits] = process.argv.slice(2);
 const options = { databaseUrl, createDatabase: true, limits: JSON.parse(limits) };
-if (how === 'start file') {
-  await startConvoyServer({ ...options, workers: 0, host: '127.0.0.1', port: 0 });
-} else {
-  const code = how === 'values' ? { ...source } : { program: new URL('./blocking.mjs', import.meta.url), workers: 0 };
-  const convoy = await createConvoy({ ...code, ...options });
-  const { port } = await convoy.listen({ port: 0 });
-  console.log(`Convoy listens on http://127.0.0.1:${port}`);
-}
+const code = how === 'values' ? { ...source } : { program: new URL('./blocking.mjs', import.meta.url), workers: 0 };
+const convoy = await createConvoy({ ...code, ...options });
+const { port } = await convoy.listen({ port: 0 });
+console.log(`Convoy listens on http://127.0.0.1:${port}`);
