@@ -81,7 +81,8 @@ async function testNode(major, databaseUrl) {
 async function rustTargets() {
   if (!plan.languages.includes('rust')) return null;
   const without = pooler === undefined ? ['--skip', 'pooler'] : [];
-  if (plan.filters.length === 0) return ['--workspace', '--test=engine', '--test=acceptance', '--test=faults', '--', ...without];
+  if (plan.filters.length === 0)
+    return ['--workspace', '--test=engine', '--test=acceptance', '--test=faults', '--', ...without];
   const { packages, targets } = selectRust(await rustFiles(), plan.filters);
   if (targets.length === 0) return null;
   return [...packages.flatMap((each) => ['--package', each]), ...targets, '--', ...plan.filters, ...without];
