@@ -42,6 +42,7 @@ pub use schema_sync::{Drift, Finding, LayoutReport, PlannedStep, StepKind, Table
 use session::PgSession;
 use setup::Setup;
 pub(crate) use setup::{ConnectionMode, Server};
+use transaction::EXCHANGE_TIMEOUT;
 pub(crate) use transaction::{Begin, CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
@@ -191,12 +192,13 @@ async fn within<T>(limit: Duration, exchange: impl Future<Output = Result<T, DbE
 pub(crate) async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
     let limit = lease.answer_timeout();
     let session = lease.enter();
-    let exchange = async {
-        session.begin_autocommit().await?;
-        let result = session.fetch(statement).await;
-        session.end_autocommit(result).await
+    let result = match within(EXCHANGE_TIMEOUT, session.begin_autocommit()).await {
+        Ok(()) => {
+            let result = within(limit, session.fetch(statement)).await;
+            within(EXCHANGE_TIMEOUT, session.end_autocommit(result)).await
+        }
+        Err(error) => Err(error),
     };
-    let result = within(limit, exchange).await;
     release_if_usable(lease, &result);
     result
 }

@@ -25,8 +25,10 @@ use crate::telemetry::{Metrics, PoolKind};
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much later than its time limit a statement is answered at the latest.
+/// How much later than its time limits a statement is answered at the latest.
 const ANSWER_ALLOWANCE: Duration = Duration::from_secs(2);
+/// A statement is prepared when a session first runs it, and Postgres limits both by themselves.
+const LIMITED_PARTS: u32 = 2;
 
 /// A bounded set of connections with the same options.
 #[derive(Clone)]
@@ -108,9 +110,11 @@ impl Pool {
     }
 
     /// How long the answer to a statement with this time limit, or that of its sessions, is waited
-    /// for. Postgres cancels the statement in time, unless the connection has fallen silent.
+    /// for: Postgres has cancelled it by then, or the connection counts as lost. For user statements
+    /// there is no such bound, because they may set another time limit; their call has one.
     pub(super) fn answer_timeout(&self, statement_timeout: Option<Duration>) -> Duration {
-        statement_timeout.unwrap_or(self.inner.statement_timeout).saturating_add(ANSWER_ALLOWANCE)
+        let limit = statement_timeout.unwrap_or(self.inner.statement_timeout);
+        limit.saturating_mul(LIMITED_PARTS).saturating_add(ANSWER_ALLOWANCE)
     }
 
     /// The failpoints of the engine.

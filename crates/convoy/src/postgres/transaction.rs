@@ -13,7 +13,7 @@ use crate::sql::{self, Statement};
 
 /// Time limit of BEGIN, COMMIT and ROLLBACK. A call would wait without end for a connection
 /// whose other end vanished.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The isolation of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub(crate) struct Transaction {
     statement_timeout: Option<Duration>,
     /// How long the answer to a statement is waited for.
     answer_timeout: Duration,
+    /// Whether its connection is lost, which rolls back.
+    is_lost: bool,
     /// Whether it belongs to a serial queue. The sessions of those have a short `lock_timeout`,
     /// and a call that exceeds it runs again outside of the queue.
     is_queued: bool,
@@ -124,6 +126,7 @@ impl Transaction {
                         isolation: begin.isolation,
                         statement_timeout: begin.statement_timeout,
                         answer_timeout: pool.answer_timeout(begin.statement_timeout),
+                        is_lost: false,
                         is_queued: false,
                         run_as: begin.run_as.cloned(),
                         role_is_stale: false,
@@ -158,6 +161,7 @@ impl Transaction {
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         self.enter_role().await?;
         let result = within(self.answer_timeout, self.lease.enter().fetch(statement)).await;
+        self.note_loss(&result);
         self.check(result)
     }
 
@@ -223,7 +227,13 @@ impl Transaction {
 
     /// Runs a statement without binds, whose rows are not needed.
     async fn execute(&mut self, statement: Statement) -> Result<(), DbError> {
-        within(self.answer_timeout, self.lease.enter().execute(statement)).await
+        let result = within(self.answer_timeout, self.lease.enter().execute(statement)).await;
+        self.note_loss(&result);
+        result
+    }
+
+    fn note_loss<T>(&mut self, result: &Result<T, DbError>) {
+        self.is_lost |= result.as_ref().is_err_and(DbError::connection_lost);
     }
 
     /// Commits. A database error proves a rollback, except one that terminates the session;
@@ -242,8 +252,12 @@ impl Transaction {
         }
     }
 
-    /// Rolls back.
+    /// Rolls back. A connection that is lost is closed, because one that has fallen silent would
+    /// not answer.
     pub(crate) async fn rollback(mut self) {
+        if self.is_lost {
+            return;
+        }
         match within(EXCHANGE_TIMEOUT, self.lease.enter().end("rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays busy, so its connection closes, which rolls back too.
