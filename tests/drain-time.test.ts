@@ -9,8 +9,8 @@ import { ServerProcess } from './server-process.js';
 
 /** Nine seconds, less what a clock may be adjusted by. */
 const DRAIN_MS = 8_900;
-/** JavaScript has a second to end the process, and the last lines of the log a fraction of one. */
-const EXIT_MS = 10_300;
+/** JavaScript has 0.7 seconds to end the process, and the last lines of the log 0.2. */
+const EXIT_MS = 10_000;
 /** A call that ends so long after the signal ends in time, also under load. */
 const IN_TIME_MS = 7_500;
 /** Longer than any test: the calls end by no limit of their own. */

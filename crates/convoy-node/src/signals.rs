@@ -20,8 +20,9 @@ use crate::shared::Shared;
 
 /// How long the engines may drain after the first signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
-/// How long JavaScript has at least to end the process once the engines have closed.
-const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// How long JavaScript has at least to end the process once the engines have closed. With the time
+/// to drain and to write the last lines it is less than the ten seconds that platforms wait.
+const EXIT_GRACE: Duration = Duration::from_millis(700);
 /// Signals within this time count as one: a terminal sends Ctrl-C to all processes of a
 /// group, and npm forwards it again.
 const DEBOUNCE: Duration = Duration::from_millis(400);
