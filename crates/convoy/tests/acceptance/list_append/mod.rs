@@ -89,14 +89,14 @@ async fn control_read_committed_is_condemned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_of_two_nodes_are_strictly_serializable() {
     with_seeds("list_append_nodes", async |mut random| {
-        let db = TestDb::new().await;
-        let (one, two) = (serve(&db, json!({})).await, serve(&db, json!({})).await);
         for keyed in [true, false] {
+            let db = TestDb::new().await;
+            let (one, two) = (serve(&db, json!({})).await, serve(&db, json!({})).await);
             let load = Load { transactions: transactions(), kinds: Kind::ALL.to_vec(), keyed };
             assert_eq!(anomalies(&load, &mut random, &[&one, &two]).await, []);
+            one.engine.close().await;
+            two.engine.close().await;
         }
-        one.engine.close().await;
-        two.engine.close().await;
     })
     .await;
 }
