@@ -69,6 +69,8 @@ export class LiveConnection {
   #warnedOfPolling = false;
   /** A flush is due at the next microtask, so that one request carries all changes of one tick. */
   #flushScheduled = false;
+  /** The code of the last error by which a stream was refused. */
+  #refusedBy: string | null = null;
   #wakeOnFlush = false;
 
   constructor(options: LiveConnectionOptions) {
@@ -111,7 +113,8 @@ export class LiveConnection {
       },
       close: () => {
         this.#session.remove(query);
-        this.#scheduleFlush({ wake: false });
+        // Without this query the results may fit in a frame.
+        this.#scheduleFlush({ wake: this.#connection.phase === 'refused' && this.#refusedBy === 'PAYLOAD_TOO_LARGE' });
       },
     };
   }
@@ -329,6 +332,7 @@ export class LiveConnection {
   }
 
   #refuse(error: ConvoyError): void {
+    this.#refusedBy = error.code;
     this.#transition({ type: 'refused' });
     this.#deliver(this.#session.fail(error));
   }

@@ -20,7 +20,7 @@ import { MAX_STREAMS, mayStream } from './stream-limit.js';
 
 /**
  * The most characters of one frame: more than the 256 MiB of the largest result that a function may have, and less than
- * the longest string of the browsers.
+ * the longest string of browsers for 64 bits.
  */
 export const MAX_FRAME_CHARS = 300_000_000;
 
@@ -117,14 +117,22 @@ async function readEvents(
     else if (messages.length > 0) listener.frame(messages);
   });
   const decoder = new TextDecoder();
+  const fits = (chunk: Uint8Array): boolean => {
+    try {
+      return parser.feed(decoder.decode(chunk, { stream: true }));
+    } catch (error) {
+      // The longest string of a browser for 32 bits is shorter than the limit.
+      if (error instanceof RangeError) return false;
+      throw error;
+    }
+  };
   const chunks = body.getReader();
   for (;;) {
     const { done, value } = await chunks.read();
     if (done || signal.aborted) return endedByError(unavailable('The server ended the stream.', signal.reason));
     listener.active();
-    const fits = parser.feed(decoder.decode(value, { stream: true }));
     // The next stream would carry the same.
-    if (!fits) return endedByError(tooLarge());
+    if (!fits(value)) return endedByError(tooLarge());
     if (protocolError !== null) return protocolError;
   }
 }
