@@ -157,7 +157,7 @@ export const FIXED = {
   ],
   'Schemas, functions and SQL': [
     [
-      'length of the name of a table, in bytes',
+      'length of the name of a table or an index, in bytes',
       'js/convoy/src/schema/schema.ts',
       'MAX_NAME_BYTES',
       '',
@@ -417,11 +417,18 @@ export const FIXED = {
       '`PAYLOAD_TOO_LARGE` for all live queries, in the client',
     ],
     [
-      'tokens that a server asks for within ten seconds',
+      'tokens that a server asks for within the time below',
       'js/convoy/src/client/subscription-updates.ts',
       'MAX_TOKEN_REQUESTS',
       '',
       'the live queries fail with `UNAUTHORIZED` or `FORBIDDEN`',
+    ],
+    [
+      'time for which a request of a token counts among these',
+      'js/convoy/src/client/subscription-updates.ts',
+      'TOKEN_REQUESTS_MS',
+      'ms',
+      'later ones count again',
     ],
     [
       'tabs of a browser with a stream to one server over HTTP/1.1',
@@ -451,21 +458,21 @@ export const FIXED = {
       'js/convoy-auth/src/jwt/key-set.ts',
       'MAX_KEYS',
       '',
-      'they are not used: `UNAVAILABLE`, once there are no earlier ones',
+      'they are not used: `UNAVAILABLE`, if there are no earlier keys',
     ],
     [
       'size of the answer with these keys',
       'js/convoy-auth/src/jwt/fetch-json.ts',
       'MAX_BYTES',
       'bytes',
-      'they are not used: `UNAVAILABLE`, once there are no earlier ones',
+      'they are not used: `UNAVAILABLE`, if there are no earlier keys',
     ],
     [
       'time of this answer',
       'js/convoy-auth/src/jwt/fetch-json.ts',
       'TIMEOUT_MS',
       'ms',
-      'they are not used: `UNAVAILABLE`, once there are no earlier ones',
+      'they are not used: `UNAVAILABLE`, if there are no earlier keys',
     ],
     [
       'age of keys that cannot be fetched again',

@@ -188,6 +188,7 @@ const EDGES = {
     'a frame of the limit is read, and one of a character more is PAYLOAD_TOO_LARGE',
   ],
   MAX_TOKEN_REQUESTS: [`${CLIENT}/auth.test.ts`, 'requests of a token count for ten seconds'],
+  TOKEN_REQUESTS_MS: [`${CLIENT}/auth.test.ts`, 'tokenRequested(TOKEN_REQUESTS_MS)'],
   MAX_EVENTS: ['js/convoy/src/react/devtools/event-log.test.ts', 'only the latest events are kept'],
   MAX_TOKEN_CHARS: [
     `${AUTH}/credentials.test.ts`,

@@ -87,8 +87,8 @@ impl TrustedProxies {
     }
 }
 
-/// What one customer has at least, and so what counts as one client: an IPv4 address, or a network
-/// of IPv6 with a prefix of 64 bits.
+/// What counts as one client: an IPv4 address, or an IPv6 network with a prefix of 64 bits, because a
+/// customer has at least that much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ClientNetwork {
     /// An IPv4 address, also one that is written as IPv6.

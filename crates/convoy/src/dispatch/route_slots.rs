@@ -45,7 +45,7 @@ impl RouteSlots {
             let of_client = by_client.get(&client).copied().unwrap_or(0);
             if of_client >= self.max_per_address {
                 let message = format!(
-                    "{of_client} HTTP routes are running for this address, which is the limit \
+                    "{of_client} HTTP routes are running for this address, or its IPv6 network (/64), which is the limit \
                      (limits.routesPerAddress); wait until one has ended."
                 );
                 return Err(Failure::new(Code::RateLimited, message));

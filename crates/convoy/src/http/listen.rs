@@ -20,8 +20,8 @@ use crate::supervise::Part;
 const BACKLOG: u32 = 4_096;
 
 /// How many bytes of a connection may wait in the kernel to be sent. A stream sends its newest result
-/// when the kernel takes it, so those that wait there are out of date when they arrive; without a
-/// limit, a client that reads slowly has megabytes of them, and the server writes each.
+/// when the kernel takes it, so a result that waits there is out of date when it arrives. Without a
+/// limit, megabytes of older results wait for a client that reads slowly, and the server writes each.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 << 10;
 

@@ -49,6 +49,11 @@ impl Missed {
 }
 
 impl RecentCommits {
+    /// An empty stream that goes on with the numbers of this one, which name commits in traces.
+    pub(crate) fn restarted(&self) -> RecentCommits {
+        RecentCommits { next: self.next, kept_from: self.next, ..RecentCommits::default() }
+    }
+
     /// The sequence number of the next change.
     pub(crate) fn next(&self) -> Sequence {
         self.next

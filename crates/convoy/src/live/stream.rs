@@ -244,7 +244,9 @@ impl Live {
             return Err(Failure::new(Code::Unavailable, message));
         }
         if of_client.is_some_and(|streams| streams >= max_per_address) {
-            let message = format!("This address already has {max_per_address} live streams, its limit.");
+            let message = format!(
+                "This address, or its IPv6 network (/64), already has {max_per_address} live streams, its limit."
+            );
             return Err(Failure::new(Code::RateLimited, message));
         }
         Ok(())

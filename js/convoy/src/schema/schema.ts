@@ -97,9 +97,10 @@ function nameProblems(key: string, table: TableDefinition, owners: Map<string, s
   if (physical.length === 0 || new TextEncoder().encode(physical).length > MAX_NAME_BYTES) {
     problems.push({ path: key, message: `the table's name in Postgres must have 1 to ${MAX_NAME_BYTES} bytes` });
   }
-  if (physical.startsWith('pg_')) {
+  // A table of another program may have such a name, and may not be renamed.
+  if (table.managed && physical.startsWith('pg_')) {
     const message =
-      "the table's name in Postgres begins with pg_, like those of its own tables, which come first; use another name";
+      "the table's name in Postgres begins with pg_, and Postgres finds its own tables of that name first; use another name";
     problems.push({ path: key, message });
   }
   const unstorable = unstorableText(physical);

@@ -47,6 +47,7 @@ impl Registry {
             retained: self.retained.emptied(),
             tracked_tables: std::mem::take(&mut self.tracked_tables),
             function_runs: std::mem::take(&mut self.function_runs),
+            recent_commits: self.recent_commits.restarted(),
             failpoints: self.failpoints.clone(),
             effects: Effects { wake, ..Effects::default() },
             ..Registry::default()

@@ -185,7 +185,9 @@ function print(
   }
   if (maxNotRun !== null && notRun.length > maxNotRun) {
     const runs = count(notRun.length, 'query', 'queries');
-    problems.push(`${runs} could not be run, which may be above a threshold; --max-not-run is ${maxNotRun}`);
+    problems.push(
+      `${runs} could not be run, so the other thresholds were not checked for them; --max-not-run is ${maxNotRun}`,
+    );
   }
   for (const problem of problems) out.fail(problem);
   if (problems.length > 0) return false;
