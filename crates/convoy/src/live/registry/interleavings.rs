@@ -178,6 +178,8 @@ struct Client {
     table: &'static str,
     /// The last number that it received.
     latest: Option<u64>,
+    /// It has received an error since.
+    has_failed: bool,
     /// The keys of its mutations whose changes it was told to have.
     reported: HashSet<String>,
 }
@@ -188,7 +190,7 @@ impl Client {
         let (caller, requests) = (caller.map(Into::into), vec![Ok(watch(0, table, None))]);
         let opening = NewSession { format: StreamFormat::Protocol, caller, requests, counted: None };
         let SessionHandle { id: session, wake } = world.with(|registry| registry.open(opening, now));
-        Client { world, session, wake, waits: false, table, latest: None, reported: HashSet::new() }
+        Client { world, session, wake, waits: false, table, latest: None, has_failed: false, reported: HashSet::new() }
     }
 
     fn take(&mut self) {
@@ -214,6 +216,7 @@ impl Client {
                 }
                 _ => continue,
             };
+            self.has_failed = answer.data().is_none();
             let Some(data) = answer.data() else { continue };
             let text = String::from_utf8_lossy(data).into_owned();
             let value = text.parse().expect("a number");
@@ -227,10 +230,10 @@ impl Client {
         self.check_reports();
     }
 
-    /// After each frame, a client with an answer has the changes of a mutation exactly if it
-    /// was told so.
+    /// After each frame, a client whose last answer is a number has the changes of a mutation
+    /// exactly if it was told so. An error has no changes, and what it hides may be reported.
     fn check_reports(&self) {
-        let Some(latest) = self.latest else { return };
+        let Some(latest) = self.latest.filter(|_| !self.has_failed) else { return };
         let own = format!("{} ", self.session);
         let written = self.world.written.lock().expect("sound");
         for (key, value) in written.iter().filter(|(key, _)| key.starts_with(&own)) {
