@@ -25,7 +25,8 @@ const AWAY: Duration = Duration::from_secs(1);
 const MAX_AT_ONCE: f64 = 0.3;
 /// What a client receives at most if nothing has changed: the start of a session, and a hash.
 const MAX_BYTES_UNCHANGED: usize = 400;
-/// The delays of the client of JavaScript: the upper bound of the first, which doubles, and of all.
+/// The upper bounds of the first delays of the client of JavaScript, and of all. Between them the
+/// bound is the sum of those before.
 const BASE_DELAY_MS: u64 = 500;
 const MAX_DELAY_MS: u64 = 10_000;
 
@@ -185,14 +186,14 @@ struct Reconnected {
 
 /// Reconnects a client after its server has ended, until it is current. It waits as the client of
 /// JavaScript does: for the time that the server has given to it, otherwise and after each failed
-/// attempt for a random part of a time that doubles.
+/// attempt for a random part of the delays before.
 async fn reconnect(
     mut session: LiveSession,
     (at, ends, keeps): (usize, Ends, Keeps),
     token: String,
     server: watch::Receiver<Option<Client>>,
 ) -> Reconnected {
-    let backoff_ms = |attempt: u32| rand::random_range(0..=(BASE_DELAY_MS << attempt.min(10)).min(MAX_DELAY_MS));
+    let backoff_ms = |delayed_ms: u64| rand::random_range(0..=delayed_ms.clamp(BASE_DELAY_MS, MAX_DELAY_MS));
     let delay_ms = match ends {
         Ends::ByShutdown => {
             let end = session.until_message("end").await;
@@ -204,14 +205,14 @@ async fn reconnect(
             backoff_ms(0)
         }
     };
-    let (mut answers, mut refused, mut attempt, mut wait_ms) = (session.disconnect(), 0, 0, delay_ms);
+    let (mut answers, mut refused, mut wait_ms, mut delayed_ms) = (session.disconnect(), 0, delay_ms, 0);
     if keeps == Keeps::Nothing {
         answers = Answers::default();
     }
     let mut session = loop {
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        attempt += 1;
-        wait_ms = backoff_ms(attempt);
+        delayed_ms += wait_ms;
+        wait_ms = backoff_ms(delayed_ms);
         let Some(client) = server.borrow().clone() else { continue };
         let queries = list(at, keeps, answers.hash(0));
         match client.with_header("authorization", &token).resume(std::mem::take(&mut answers), queries).await {

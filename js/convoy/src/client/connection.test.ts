@@ -26,7 +26,7 @@ test('the connection is opened for the first subscription and closed after the l
 });
 
 describe('waiting', () => {
-  test('doubles its bound with each consecutive failure, up to the maximum', () => {
+  test('is bounded by the delays of the failures before, up to the maximum', () => {
     const delays: number[] = [];
     let connection = after();
     for (let failure = 0; failure < 8; failure += 1) {
@@ -34,7 +34,26 @@ describe('waiting', () => {
       if (connection.phase === 'waiting') delays.push(connection.delayMs);
       connection = step(connection, elapsed);
     }
-    expect(delays).toEqual([500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
+    expect(delays).toEqual([500, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+  });
+
+  test('is at most as long as the server was away, or the base delay', () => {
+    for (let run = 0; run < 200; run += 1) {
+      const awayMs = 10_000 * Math.random();
+      let [connection, atMs] = [after(), 0];
+      while (atMs < awayMs) {
+        connection = step(connection, lost(Math.random()));
+        if (connection.phase === 'waiting') atMs += connection.delayMs;
+        connection = step(connection, elapsed);
+      }
+      expect(atMs - awayMs).toBeLessThanOrEqual(Math.max(500, awayMs));
+    }
+  });
+
+  test('does not grow while there is no network', () => {
+    const offline = after(lost(1), { type: 'offline' });
+    expect(offline).toMatchObject({ phase: 'waiting', delayMs: 30_000 });
+    expect([elapsed, lost(1)].reduce(step, offline)).toMatchObject({ delayMs: 500 });
   });
 
   test('is anywhere between zero and its bound', () => {
@@ -43,14 +62,15 @@ describe('waiting', () => {
   });
 
   test('restarts at the base delay once a server has delivered, but not when it only accepted', () => {
-    expect(after(lost(), elapsed, lost(), elapsed, ...OPEN, lost(1))).toMatchObject({ attempt: 1, delayMs: 500 });
-    expect(after(lost(), elapsed, lost(), elapsed, accepted, lost(1))).toMatchObject({ attempt: 3, delayMs: 2000 });
+    const twice = [lost(1), elapsed, lost(1), elapsed];
+    expect(after(...twice, ...OPEN, lost(1))).toMatchObject({ attempt: 1, delayMs: 500 });
+    expect(after(...twice, accepted, lost(1))).toMatchObject({ attempt: 3, delayMs: 1000 });
   });
 
   test('is as long as an ending server requests, with jitter after an earlier failure', () => {
     const ended = { type: 'ended', retryMs: 3000, random: 0.5 } as const;
     expect(after(...OPEN, ended)).toMatchObject({ phase: 'waiting', attempt: 1, delayMs: 3000 });
-    expect(after(lost(), elapsed, accepted, ended)).toMatchObject({ attempt: 2, delayMs: 3500 });
+    expect(after(lost(), elapsed, accepted, ended)).toMatchObject({ attempt: 2, delayMs: 3250 });
     expect(after(...OPEN, { ...ended, retryMs: 1e9 })).toMatchObject({ delayMs: 60_000 });
   });
 

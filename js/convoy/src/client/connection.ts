@@ -26,6 +26,8 @@ import type { ConnectionView } from './transport.js';
 interface History {
   /** Consecutive attempts that have not led to a delivering connection. */
   readonly attempt: number;
+  /** How long these attempts were delayed together, without the delays for a network that was away. */
+  readonly delayedMs: number;
   /** Consecutive connections that ended by a protocol error. */
   readonly protocolErrors: number;
   /** A connection has delivered before, so the next one is a reconnect. */
@@ -71,7 +73,7 @@ export type ConnectionEvent =
   | { readonly type: 'unused' }
   | { readonly type: 'close' };
 
-/** The upper bound of the first delay; it doubles with each attempt. */
+/** The upper bound of the first delays. Later ones are bounded by the sum of those before. */
 const BASE_DELAY_MS = 500;
 /** The upper bound of every delay, so that clients recover soon after their server. */
 const MAX_DELAY_MS = 10_000;
@@ -80,11 +82,11 @@ const OFFLINE_DELAY_MS = 30_000;
 /** The longest delay accepted from a server. */
 const MAX_SERVER_DELAY_MS = 60_000;
 
-export const INITIAL: Connection = { phase: 'idle', attempt: 0, protocolErrors: 0, delivered: false };
+export const INITIAL: Connection = { phase: 'idle', attempt: 0, delayedMs: 0, protocolErrors: 0, delivered: false };
 
 export function step(connection: Connection, event: ConnectionEvent): Connection {
-  const { attempt, protocolErrors, delivered, phase } = connection;
-  const history: History = { attempt, protocolErrors, delivered };
+  const { attempt, delayedMs, protocolErrors, delivered, phase } = connection;
+  const history: History = { attempt, delayedMs, protocolErrors, delivered };
   const live = phase === 'connecting' || phase === 'open';
   if (phase === 'closed') return connection;
   switch (event.type) {
@@ -104,23 +106,24 @@ export function step(connection: Connection, event: ConnectionEvent): Connection
       return phase === 'connecting' ? { ...history, phase: 'open' } : connection;
     case 'delivered':
       if (phase !== 'open' || (attempt === 0 && delivered)) return connection;
-      return { ...connection, attempt: 0, delivered: true };
+      return { ...connection, attempt: 0, delayedMs: 0, delivered: true };
     case 'refused':
       return live ? { ...history, phase: 'refused' } : connection;
     case 'lost':
-      return live ? waiting(history, backoffMs(attempt, event.random)) : connection;
+      return live ? waiting(history, backoffMs(delayedMs, event.random)) : connection;
     case 'offline':
-      return live || phase === 'waiting' ? waiting(history, OFFLINE_DELAY_MS) : connection;
+      return live || phase === 'waiting' ? { ...waiting(history, OFFLINE_DELAY_MS), delayedMs } : connection;
     case 'ended': {
       // After an earlier failure, the server's own jitter may not be enough.
-      const extra = attempt === 0 ? 0 : backoffMs(attempt, event.random);
+      const extra = attempt === 0 ? 0 : backoffMs(delayedMs, event.random);
       return live ? waiting(history, Math.min(event.retryMs, MAX_SERVER_DELAY_MS) + extra) : connection;
     }
     case 'protocolError': {
       if (!live) return connection;
       const next = { ...history, protocolErrors: protocolErrors + 1 };
       if (protocolErrors === 0 && attempt === 0) return { ...next, attempt: 1, phase: 'connecting' };
-      const delayMs = backoffMs(Math.max(attempt, protocolErrors), event.random);
+      // By their number, because the server may deliver between two of them.
+      const delayMs = backoffMs(BASE_DELAY_MS * 2 ** Math.max(attempt, protocolErrors), event.random);
       return { ...waiting(next, delayMs), protocolErrors: protocolErrors + 1 };
     }
   }
@@ -141,10 +144,21 @@ export function viewOf({ phase, delivered, attempt }: Connection): ConnectionVie
 
 /** Counts a failed attempt. An end other than by a protocol error resets the count of those. */
 function waiting(history: History, delayMs: number): Connection {
-  return { ...history, phase: 'waiting', attempt: history.attempt + 1, protocolErrors: 0, delayMs };
+  const { attempt, delayedMs } = history;
+  return {
+    ...history,
+    phase: 'waiting',
+    attempt: attempt + 1,
+    delayedMs: delayedMs + delayMs,
+    protocolErrors: 0,
+    delayMs,
+  };
 }
 
-/** Exponential backoff with full jitter, so that a server's clients do not reconnect in step. */
-function backoffMs(attempt: number, random: number): number {
-  return Math.round(random * Math.min(BASE_DELAY_MS * 2 ** attempt, MAX_DELAY_MS));
+/**
+ * Exponential backoff with full jitter, so that a server's clients do not reconnect in step. A delay that is bounded by
+ * the sum of those before is at most as long as the server was away.
+ */
+function backoffMs(boundMs: number, random: number): number {
+  return Math.round(random * Math.min(Math.max(BASE_DELAY_MS, boundMs), MAX_DELAY_MS));
 }
