@@ -3,6 +3,7 @@
  * and the process survives.
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, open as openFile, rm, writeFile } from 'node:fs/promises';
@@ -21,7 +22,8 @@ type None = Record<string, never>;
 const where = makeQueryRef<None, number>('where');
 const list = makeQueryRef<None, string[]>('list');
 const add = makeMutationRef<{ text: string }, string>('add');
-const compute = makeQueryRef<{ ms: number }, number>('compute');
+/** Keeps its thread busy until a file exists. */
+const compute = makeQueryRef<{ until: string }, number>('compute');
 
 const program = new URL('./programs/blocking.mjs', import.meta.url);
 /** Records the engine's log. */
@@ -135,11 +137,13 @@ describe('a function that blocks its thread', () => {
 
   it('and returns has its worker used again, alone, so that module state stays in one place', async () => {
     const convoy = await open();
-    const [first, ...others] = await Promise.all([
-      convoy.query(compute, { ms: 2_500 }),
-      ...Array.from({ length: 4 }, () => convoy.query(where, {})),
-    ]);
-    expect(others.every((id) => id !== first)).toBe(true);
+    const until = path.join(tmpdir(), `convoy-computed-${randomUUID()}`);
+    const computing = convoy.query(compute, { until });
+    const others = await Promise.all(Array.from({ length: 4 }, () => convoy.query(where, {})));
+    await writeFile(until, '');
+    const first = await computing;
+    await rm(until);
+    expect(others).not.toContain(first);
     // The spare worker ends once the other one responds again.
     while ((await convoy.query(where, {})) !== first);
     const after = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));

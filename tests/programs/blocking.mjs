@@ -37,9 +37,9 @@ export const functions = {
     },
   }),
   compute: query({
-    input: { ms: z.number() },
-    handler: (_ctx, { ms }) => {
-      for (const until = performance.now() + ms; performance.now() < until; );
+    input: { until: z.string() },
+    handler: (_ctx, { until }) => {
+      block(until);
       return threadId;
     },
   }),
