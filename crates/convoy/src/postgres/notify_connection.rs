@@ -6,15 +6,11 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::{DbError, PgSession, Postgres, Row};
+use super::{DbError, PgSession, Postgres, Row, within};
 use crate::sql::Statement;
 
 /// Time limit for connecting, and for each exchange on such a connection.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
-
-async fn with_timeout<T>(exchange: impl Future<Output = Result<T, DbError>>) -> Result<T, DbError> {
-    tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
-}
 
 /// A connection that LISTENs. The driver would silently replace a lost connection, and
 /// notifications sent in between would be missed; so reconnecting is disabled.
@@ -34,7 +30,7 @@ impl ListenConnection {
 
     /// Stops listening and closes the connection.
     pub(crate) async fn close(mut self) {
-        let stopped = with_timeout(async { Ok(self.0.unlisten_all().await?) });
+        let stopped = within(EXCHANGE_TIMEOUT, async { Ok(self.0.unlisten_all().await?) });
         if let Err(error) = stopped.await {
             tracing::debug!(cause = %error.cause(), "the listening connection did not close cleanly");
         }
@@ -47,17 +43,17 @@ pub(crate) struct NotifyConnection(PgSession);
 impl NotifyConnection {
     /// Runs statements without binds or rows, as one transaction.
     pub(crate) async fn send(&mut self, statement: Statement) -> Result<(), DbError> {
-        with_timeout(self.0.execute(statement)).await
+        within(EXCHANGE_TIMEOUT, self.0.execute(statement)).await
     }
 
     /// Runs a statement and returns its rows.
     pub(crate) async fn query(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        with_timeout(self.0.fetch(statement)).await
+        within(EXCHANGE_TIMEOUT, self.0.fetch(statement)).await
     }
 
     /// Closes the connection.
     pub(crate) async fn close(self) {
-        if let Err(error) = with_timeout(async { Ok(self.0.connection.close().await?) }).await {
+        if let Err(error) = within(EXCHANGE_TIMEOUT, async { Ok(self.0.connection.close().await?) }).await {
             tracing::debug!(cause = %error.cause(), "the notifying connection did not close cleanly");
         }
     }
@@ -66,7 +62,7 @@ impl NotifyConnection {
 impl Postgres {
     /// Opens a connection and listens on it.
     pub(crate) async fn listen(&self, channel: &str) -> Result<ListenConnection, DbError> {
-        with_timeout(async {
+        within(EXCHANGE_TIMEOUT, async {
             // The driver's listener takes its connection out of a pool, which has this
             // listener as its only user.
             let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
@@ -80,6 +76,6 @@ impl Postgres {
 
     /// Opens a connection to send notifications on.
     pub(crate) async fn connect_to_notify(&self) -> Result<NotifyConnection, DbError> {
-        with_timeout(async { Ok(NotifyConnection(self.connect().await?)) }).await
+        within(EXCHANGE_TIMEOUT, async { Ok(NotifyConnection(self.connect().await?)) }).await
     }
 }
