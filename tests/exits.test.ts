@@ -53,12 +53,15 @@ class World {
     return world;
   }
 
+  /** A process that ends closes its channel first; its exit is known later. */
   get isRunning(): boolean {
-    return this.server.process.exitCode === null && this.server.process.signalCode === null;
+    const { connected, exitCode, signalCode } = this.server.process;
+    return connected && exitCode === null && signalCode === null;
   }
 
+  /** Asks the process to act; where it ends before it has read the message, nothing happens. */
   act(act: 'terminate' | 'exit' | 'abort'): void {
-    this.server.process.send({ act, number: this.#random.below(1_000) });
+    this.server.process.send({ act, number: this.#random.below(1_000) }, () => {});
   }
 
   /** Calls a function that exits; resolves to its answer's code. */
