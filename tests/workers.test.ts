@@ -1,7 +1,7 @@
 /** Functions on worker threads, with the real engine, and with everything that can end or block a thread. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,6 +62,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await convoy?.close();
   await rm(folder, { recursive: true });
+  vi.unstubAllEnvs();
   writeLog.mockReset();
 });
 
@@ -186,6 +187,22 @@ describe('a worker that ends', () => {
     await untilReplaced(before);
     expect(writeLog.mock.calls.flat().join('\n')).toMatch(/memory/);
     expect(await convoy.query(list, {})).toHaveLength(20);
+  });
+
+  it('and cannot start again for lack of memory is restarted until it can', async () => {
+    const marker = path.join(folder, 'marker');
+    vi.stubEnv('UNSTARTABLE_WHILE', marker);
+    await open({ workers: 1, resourceLimits: { maxOldGenerationSizeMb: 40 }, limits: { queryMs: 1_000 } });
+    await writeFile(marker, '');
+    await expect(convoy.query(exit, {})).rejects.toMatchObject({ code: expect.stringMatching(/UNAVAILABLE|TIMEOUT/) });
+    // Calls wait for a worker within their time limit.
+    await expect(convoy.query(where, {})).rejects.toMatchObject({ code: 'TIMEOUT' });
+    const failures = () =>
+      writeLog.mock.calls.flat().filter((line) => /while it was loading.* memory/.test(String(line)));
+    await vi.waitUntil(() => failures().length >= 4, { timeout: 60_000 });
+    await rm(marker);
+    const started = async (): Promise<number> => convoy.query(where, {}).catch(() => started());
+    expect(await started()).toBeGreaterThan(0);
   });
 
   it.each([

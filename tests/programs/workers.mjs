@@ -18,6 +18,13 @@ const { authed } = createFunctionHelpers();
 
 const never = () => new Promise(() => {});
 
+const hoard = () => {
+  for (const all = []; ; ) all.push(new Array(1_000).fill(all.length));
+};
+
+const unstartable = process.env.UNSTARTABLE_WHILE;
+if (unstartable && existsSync(unstartable)) hoard();
+
 const where = query({ handler: () => threadId });
 
 export const functions = {
@@ -61,11 +68,7 @@ export const functions = {
       return never();
     },
   }),
-  hoard: query({
-    handler: () => {
-      for (const all = []; ; ) all.push(new Array(1_000).fill(all.length));
-    },
-  }),
+  hoard: query({ handler: hoard }),
   loop: query({
     handler: () => {
       for (;;);

@@ -5,6 +5,7 @@ import { rateLimitProblem } from './function-limits.js';
 import type { EngineOptions } from './options.js';
 import { checkLogFormat } from './telemetry/log-format.js';
 import { checkTelemetry } from './telemetry/telemetry-settings.js';
+import { workerProblem } from './worker-options.js';
 
 /** Settings of `convoy build`. */
 export interface BuildConfig {
@@ -81,7 +82,9 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
   if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
     throw new Error(`${file}: static is not a folder, such as './dist'.`);
   }
-  const problem = config.rateLimit === undefined ? null : rateLimitProblem(config.rateLimit);
+  const problem =
+    (config.rateLimit === undefined ? null : rateLimitProblem(config.rateLimit)) ??
+    workerProblem(config.workers, config.resourceLimits);
   if (problem !== null) throw new Error(`${file}: ${problem}`);
   if (config.onEvent !== undefined && typeof config.onEvent !== 'function') {
     throw new Error(`${file}: onEvent is not a function.`);

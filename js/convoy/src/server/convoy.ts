@@ -38,6 +38,7 @@ import { telemetrySettings } from './telemetry/telemetry-settings.js';
 import { activeSpan } from './telemetry/user-spans.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
+import { workerProblem } from './worker-options.js';
 import { WorkerThreads } from './worker-threads.js';
 
 /** Options of `createConvoy` for a program passed as values, whose functions run on the calling thread. */
@@ -247,11 +248,10 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
     ...openApiParts(options),
     ...(folder === undefined ? {} : { static: path.resolve(folder) }),
   };
-  const problem = options.rateLimit === undefined ? null : rateLimitProblem(options.rateLimit);
+  const problem =
+    (options.rateLimit === undefined ? null : rateLimitProblem(options.rateLimit)) ??
+    workerProblem(workers, options.resourceLimits);
   if (problem !== null) throw new TypeError(`createConvoy: ${problem}`);
-  if (workers !== undefined && (!Number.isInteger(workers) || workers < 0)) {
-    throw new RangeError(`workers is ${workers}; give a number of threads, or 0 to run functions in this one.`);
-  }
   if (rest.program !== undefined) {
     const { program, ...engineOptions } = rest;
     const count = workers ?? 1;
