@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use sqlx::postgres::PgConnectOptions;
 
 use super::DbError;
-use super::recorder::Database;
+use crate::telemetry::Database;
 
 /// The parameters of a database URL that the driver supports.
 const PARAMETERS: [&str; 18] = [

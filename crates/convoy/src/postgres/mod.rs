@@ -48,7 +48,7 @@ pub(crate) use transaction::{Begin, CommitOutcome, Isolation, Transaction};
 use crate::config::Config;
 use crate::op::Raw;
 use crate::sql::{self, Statement};
-use crate::telemetry::{Metrics, PoolKind};
+use crate::telemetry::{Metrics, PoolKind, StatementKinds};
 
 /// The connection pools of a database.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl Postgres {
             );
         }
         let availability = Availability::new();
-        let recorder = Recorder::new(metrics.clone(), address::database_of(&options));
+        let recorder = Recorder::new(StatementKinds::new(metrics, address::database_of(&options)));
         let pool = |kind, setup: Setup, size| {
             let context = PoolContext {
                 kind,

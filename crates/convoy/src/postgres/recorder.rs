@@ -5,30 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::DbError;
-use crate::telemetry::{ErrorKind, Metrics, Scope, Span, SpanKind, Statement, sqlstate};
+use crate::telemetry::{ErrorKind, Scope, StatementKinds, sqlstate};
 
 /// Records statements; by default it records none. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Recorder {
-    metrics: Metrics,
-    database: Database,
-}
-
-/// Where statements run.
-#[derive(Clone, Default)]
-pub(crate) struct Database {
-    /// The name of the database.
-    pub namespace: Arc<str>,
-    /// The host of its server, or the path of its socket.
-    pub address: Arc<str>,
-    /// The port; `None` with a socket.
-    pub port: Option<u16>,
-}
+pub(crate) struct Recorder(StatementKinds);
 
 impl Recorder {
-    /// Records the statements on this database.
-    pub(super) fn new(metrics: Metrics, database: Database) -> Recorder {
-        Recorder { metrics, database }
+    /// Records statements of these kinds.
+    pub(super) fn new(kinds: StatementKinds) -> Recorder {
+        Recorder(kinds)
     }
 
     /// Runs a statement to its end, and records it. One that is cancelled has no duration.
@@ -38,8 +24,13 @@ impl Recorder {
         table: Option<&Arc<str>>,
         running: impl Future<Output = Result<T, E>>,
     ) -> Result<T, DbError> {
-        let mut span = self.span(operation, table);
-        let began = self.metrics.is_on().then(Instant::now);
+        let parent = Scope::current().span;
+        if !parent.is_some() && !self.0.are_measured() {
+            return running.await.map_err(Into::into);
+        }
+        let kind = self.0.of(operation, table);
+        let mut span = kind.span(&parent);
+        let began = Instant::now();
         let result = running.await.map_err(Into::into);
         let error = result.as_ref().err().map(DbError::kind);
         if let Some(error) = &error {
@@ -48,32 +39,8 @@ impl Recorder {
             }
             span.fail(error.clone());
         }
-        if let Some(began) = began {
-            let Database { namespace, address, port } = &self.database;
-            let statement = Statement { namespace, address, port: *port, operation, table, error };
-            self.metrics.statement(statement, began.elapsed());
-        }
+        kind.record(error, began.elapsed());
         result
-    }
-
-    /// The text is not recorded: in `raw` it may hold values.
-    fn span(&self, operation: &'static str, table: Option<&Arc<str>>) -> Span {
-        let parent = Scope::current().span;
-        if !parent.is_some() {
-            return Span::default();
-        }
-        let mut span = parent.child(SpanKind::Client, operation);
-        if let Some(table) = table {
-            span.name(operation, table.clone());
-            span.set("db.collection.name", table.clone());
-        }
-        span.set("db.system.name", "postgresql");
-        let Database { namespace, address, port } = &self.database;
-        span.set("db.namespace", namespace.clone());
-        span.set("db.operation.name", operation);
-        span.set("server.address", address.clone());
-        port.iter().for_each(|port| span.set("server.port", i64::from(*port)));
-        span
     }
 }
 

@@ -4,7 +4,6 @@
 //! What is recorded for each call is bound to its attributes once, when the program is loaded:
 //! this takes 7 ns for a counter, and looking the attributes up at each call some 100 ns.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,22 +149,6 @@ impl Stage {
             Stage::Frame => "frame",
         }
     }
-}
-
-/// A statement that has ended.
-pub(crate) struct Statement<'a> {
-    /// The name of the database.
-    pub namespace: &'a Arc<str>,
-    /// The host of its server, or the path of its socket.
-    pub address: &'a Arc<str>,
-    /// The port, if it has one.
-    pub port: Option<u16>,
-    /// `SELECT`
-    pub operation: &'static str,
-    /// The table, if it is about one.
-    pub table: Option<&'a Arc<str>>,
-    /// The SQLSTATE, or another kind of error.
-    pub error: Option<Cow<'static, str>>,
 }
 
 /// The current values of what is not counted by events.
@@ -320,27 +303,14 @@ impl Metrics {
         instruments.requests.record(time.as_secs_f64(), &request_attributes(known_method(method), route, status));
     }
 
-    /// Whether statements are recorded.
+    /// Whether anything is recorded.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Records a statement.
-    pub(crate) fn statement(&self, statement: Statement<'_>, time: Duration) {
-        let Some(instruments) = self.0.as_deref() else { return };
-        let Statement { namespace, address, port, operation, table, error } = statement;
-        let mut attributes = Vec::with_capacity(8);
-        attributes.push(KeyValue::new("db.system.name", "postgresql"));
-        attributes.push(KeyValue::new("db.namespace", namespace.clone()));
-        attributes.push(KeyValue::new("server.address", address.clone()));
-        attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
-        attributes.push(KeyValue::new("db.operation.name", operation));
-        attributes.extend(table.map(|table| KeyValue::new("db.collection.name", table.clone())));
-        if let Some(error) = error {
-            attributes.extend(sqlstate(&error).map(|code| KeyValue::new("db.response.status_code", code.to_owned())));
-            attributes.push(KeyValue::new("error.type", error));
-        }
-        instruments.statements.record(time.as_secs_f64(), &attributes);
+    /// The durations of statements, for [`StatementKinds`](super::StatementKinds).
+    pub(super) fn statements(&self) -> Option<Histogram<f64>> {
+        self.0.as_ref().map(|instruments| instruments.statements.clone())
     }
 
     /// Records how long a connection was waited for.
@@ -439,12 +409,6 @@ impl FunctionMetrics {
 
 fn with(attributes: &[KeyValue], key: &'static str, value: &'static str) -> Vec<KeyValue> {
     attributes.iter().cloned().chain([KeyValue::new(key, value)]).collect()
-}
-
-/// The kind of a database error if it is a SQLSTATE, and not a name of Convoy's.
-pub(crate) fn sqlstate(kind: &str) -> Option<&str> {
-    let is_code = kind.len() == 5 && kind.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
-    is_code.then_some(kind)
 }
 
 fn one(value: usize) -> Vec<(u64, Vec<KeyValue>)> {

@@ -9,6 +9,7 @@ mod otlp;
 mod prometheus;
 mod remote_span;
 mod scope;
+mod statement;
 mod trace;
 mod value;
 
@@ -23,14 +24,13 @@ pub(crate) use call_record::CallRecord;
 pub use config::{Otlp, OtlpProtocol, PrometheusAddress, TelemetryOptions};
 pub(crate) use logs::dropped_lines;
 pub use logs::{LogLine, exports_logs};
-pub(crate) use metrics::{
-    FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stage, Statement, UNKNOWN, known_method, sqlstate,
-};
+pub(crate) use metrics::{FunctionMetrics, Gauges, Metrics, PoolKind, Route, Stage, UNKNOWN, known_method};
 pub(crate) use otlp::Exporters;
 pub use otlp::OtlpError;
 pub(crate) use prometheus::Prometheus;
 pub use remote_span::RemoteSpan;
 pub(crate) use scope::{ErrorKind, Scope};
+pub(crate) use statement::{Database, StatementKinds, sqlstate};
 pub(crate) use trace::{Span, SpanKind, SpanRef, Tracer};
 
 /// The name of the instrumentation.

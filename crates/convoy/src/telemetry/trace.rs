@@ -102,6 +102,8 @@ pub(crate) struct Record {
     /// Once it has ended.
     ended: SystemTime,
     attributes: Vec<(&'static str, Value)>,
+    /// Attributes that it has in common with other spans.
+    shared: Option<Arc<[KeyValue]>>,
     links: Vec<RemoteSpan>,
     error: Option<Cow<'static, str>>,
 }
@@ -223,6 +225,7 @@ impl Span {
             began: now,
             ended: now,
             attributes: Vec::new(),
+            shared: None,
             links: Vec::new(),
             error: None,
         };
@@ -256,6 +259,13 @@ impl Span {
     pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some((_, record)) = &mut self.0 {
             record.set(key, value);
+        }
+    }
+
+    /// Adds attributes that other spans have, too.
+    pub(super) fn share(&mut self, attributes: &Arc<[KeyValue]>) {
+        if let Some((_, record)) = &mut self.0 {
+            record.shared = Some(attributes.clone());
         }
     }
 
@@ -330,10 +340,6 @@ impl Record {
 
     /// Adds an attribute.
     pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
-        if self.attributes.is_empty() {
-            // What a statement has.
-            self.attributes.reserve_exact(6);
-        }
         self.attributes.push((key, value.into()));
     }
 
@@ -342,13 +348,25 @@ impl Record {
     }
 
     fn into_data(self, trace: TraceId) -> SpanData {
-        let Record { id, is_first: _, parent, parent_is_remote, kind, name, began, ended, attributes, links, error } =
-            self;
+        let Record {
+            id,
+            is_first: _,
+            parent,
+            parent_is_remote,
+            kind,
+            name,
+            began,
+            ended,
+            attributes,
+            shared,
+            links,
+            error,
+        } = self;
         let mut all_links = SpanLinks::default();
         all_links.links = links.into_iter().map(|link| Link::with_context(link.context())).collect();
         let status = if error.is_some() { Status::error("") } else { Status::Unset };
         let error = error.map(|kind| KeyValue::new("error.type", kind.into_owned()));
-        let attributes = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value));
+        let own = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value)).chain(error);
         let name = match name {
             Name(word, Some(about)) => format!("{word} {about}").into(),
             Name(word, None) => word,
@@ -361,7 +379,7 @@ impl Record {
             name,
             start_time: began,
             end_time: ended,
-            attributes: attributes.chain(error).collect(),
+            attributes: shared.iter().flat_map(|shared| shared.iter().cloned()).chain(own).collect(),
             dropped_attributes_count: 0,
             events: Default::default(),
             links: all_links,
