@@ -60,13 +60,37 @@ test('no result of a function is larger', () => {
   expect(define).toThrow('`resultBytes` is a whole number from 1 to');
 });
 
-test('the queries of a stream with such a frame fail, and it is not opened again', async () => {
+test('the queries of a stream with such a frame fail, and it is opened again without one that was removed', async () => {
   const fetch = streaming('data: '.padEnd(CHARS + 1));
   const endpoint = new Endpoint({ baseUrl: 'https://a.test', fetch });
   const client = createConvoyClient({ transport: new LiveTransport({ endpoint, random: () => 0 }) });
-  const watch = watching(client, makeQueryRef<Record<never, never>, string>('rows.all'), {});
-  const failed = await watch.until(({ status }) => status === 'error');
-  expect(failed).toMatchObject({ error: { code: 'PAYLOAD_TOO_LARGE' }, connectionState: 'closed' });
+  const list = makeQueryRef<{ of: string }, string>('rows.list');
+  const [small, large] = [watching(client, list, { of: 'a' }), watching(client, list, { of: 'b' })];
+  for (const watch of [small, large]) {
+    const failed = await watch.until(({ status }) => status === 'error');
+    expect(failed).toMatchObject({ error: { code: 'PAYLOAD_TOO_LARGE' }, connectionState: 'closed' });
+  }
+  expect(fetch).toHaveBeenCalledOnce();
+  large.stop();
+  await until(() => expect(fetch).toHaveBeenCalledTimes(2));
+  const [, init] = fetch.mock.calls[1] as unknown as [string, { body: string }];
+  expect(JSON.parse(init.body).queries).toMatchObject([{ name: 'rows.list', args: { of: 'a' } }]);
+  client.close();
+});
+
+test('a stream that was refused for another reason is not opened again when a query is removed', async () => {
+  const error = { ok: false, error: { code: 'FORBIDDEN', message: 'No.' } };
+  const fetch = vi.fn(async () => Response.json(error, { status: 403 }));
+  const endpoint = new Endpoint({ baseUrl: 'https://a.test', fetch });
+  const client = createConvoyClient({ transport: new LiveTransport({ endpoint, random: () => 0 }) });
+  const list = makeQueryRef<{ of: string }, string>('rows.list');
+  const [kept, removed] = [watching(client, list, { of: 'a' }), watching(client, list, { of: 'b' })];
+  await kept.until(({ status }) => status === 'error');
+  expect(fetch).toHaveBeenCalledOnce();
+  vi.useFakeTimers();
+  removed.stop();
+  await vi.advanceTimersByTimeAsync(10_000);
+  vi.useRealTimers();
   expect(fetch).toHaveBeenCalledOnce();
   client.close();
 });
