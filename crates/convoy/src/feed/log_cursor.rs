@@ -73,6 +73,8 @@ pub(super) struct Cursor {
     ///
     /// [`InDoubtCommits::lost_count`]: crate::change::InDoubtCommits::lost_count
     pub lost_commits: u64,
+    /// Whether the last read found the position of the one before: no transaction had ended.
+    pub is_idle: bool,
 }
 
 /// The result of one read. Only [`LogRead::publish`] gives the next cursor.
@@ -86,6 +88,11 @@ impl LogRead {
     /// The changes before `next`.
     pub(super) fn new(changes: Changes, next: Cursor) -> LogRead {
         LogRead { changes, next }
+    }
+
+    /// Nothing was committed since `cursor`.
+    pub(super) fn nothing(cursor: &Cursor) -> LogRead {
+        LogRead { changes: Changes::Some([].into()), next: cursor.clone() }
     }
 
     /// Any change may lie before `next`.
