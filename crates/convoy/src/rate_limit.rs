@@ -272,6 +272,25 @@ mod tests {
     }
 
     #[test]
+    fn the_last_charged_calls_are_remembered() {
+        let (limiter, name, policy) = (RateLimiter::default(), Arc::from("notes.add"), policy(100_000));
+        let attempt = |key: &str| {
+            let keyed = KeyedCall { function: &name, key, input: "{}" };
+            Attempt::of(&name, &at("192.0.2.1"), Some(keyed))
+        };
+        let charge = |key: usize| {
+            let key = key.to_string();
+            let keyed = Some(KeyedCall { function: &name, key: &key, input: "{}" });
+            limiter.charge((&name, &policy), &at("192.0.2.1"), keyed, limiter.started).expect("a token is left");
+        };
+        (0..MAX_REMEMBERED.get()).for_each(charge);
+        assert!(limiter.is_free_repeat(attempt("1")), "as many as the limit are remembered");
+        // The first was charged least recently.
+        charge(MAX_REMEMBERED.get());
+        assert!(!limiter.is_free_repeat(attempt("0")) && limiter.is_free_repeat(attempt("2")));
+    }
+
+    #[test]
     fn other_arguments_under_a_key_are_another_call() {
         let (limiter, name, policy) = (RateLimiter::default(), Arc::from("session.signIn"), policy(1));
         let charge = |input| {

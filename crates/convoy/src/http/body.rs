@@ -132,3 +132,30 @@ pub(super) async fn discard(mut body: RequestBody) {
     // The connection is closed in either case.
     let _ended = tokio::time::timeout(DISCARD_TIMEOUT, receiving).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::StreamBody;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long a body is received of which a part arrives at each interval.
+    async fn discarded_for(interval: Duration, parts: u32) -> Duration {
+        let frames = futures_util::stream::unfold(0, move |part| async move {
+            tokio::time::sleep(interval).await;
+            (part < parts).then(|| (Ok(Frame::data(Bytes::from_static(b"x"))), part + 1))
+        });
+        let began = Instant::now();
+        discard(StreamBody::new(frames).boxed_unsync()).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_received_for_a_limited_time() {
+        let (shorter, longer) = (DISCARD_IDLE_TIMEOUT / 2, DISCARD_IDLE_TIMEOUT * 2);
+        assert_eq!(discarded_for(shorter, 3).await, shorter * 4, "it ends with the body");
+        assert_eq!(discarded_for(shorter, u32::MAX).await, DISCARD_TIMEOUT);
+        assert_eq!(discarded_for(longer, u32::MAX).await, DISCARD_IDLE_TIMEOUT);
+    }
+}

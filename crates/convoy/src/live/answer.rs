@@ -265,6 +265,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn only_the_first_frames_with_an_answer_have_spans() {
+        let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let run = TracedRun { span: RemoteSpan::parse(traced).expect("a span"), id: None };
+        let origin = AnswerOrigin::new(None, Some(run));
+        let with_span = (0..MAX_FRAME_SPANS + 5).filter(|_| origin.of_frame().is_some()).count();
+        assert_eq!(with_span as u32, MAX_FRAME_SPANS);
+    }
+
+    #[test]
     fn a_call_and_a_live_query_give_a_result_the_same_hash() {
         assert_eq!(hash_of_result(b"[1,2]"), hash_to_hex(answer(Ok("[1,\n2]")).hash()));
     }

@@ -4,8 +4,7 @@
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { jsonSizeBound } from '../values/json-size.js';
-import { boundedJson, boundedText, boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
+import { boundedText, boundedValue, MAX_MESSAGE_BYTES, measured } from './bounded-json.js';
 import { toConvoyError } from './engine-errors.js';
 import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
@@ -32,6 +31,11 @@ export interface Waiter {
 interface Issued {
   readonly operation: Operation;
   readonly waiter: Waiter;
+}
+
+/** A held operation, as it was when it was issued. */
+interface HeldOperation extends Issued {
+  readonly json: string;
 }
 
 /** Errors of operations, as opposed to those that user code throws. */
@@ -71,7 +75,7 @@ export class Batches {
   /** Set when the call has ended; no batch is sent afterwards. */
   #endReason: ConvoyError | null = null;
   /** Operations held until the next batch; they precede `#issued`. */
-  #held: Issued[] = [];
+  #held: HeldOperation[] = [];
   /** An upper bound of the size of `#held` as JSON. */
   #heldBytes = 0;
   #issued: Issued[] = [];
@@ -132,10 +136,11 @@ export class Batches {
    */
   hold(operation: Operation, scope: Scope): void {
     const waiter: Waiter = { resolve: ignore, reject: (reason) => scope.abort(reason) };
-    this.#heldBytes += jsonSizeBound(operation, MAX_HELD_BYTES);
+    const { size, plain } = measured(operation, MAX_HELD_BYTES);
+    this.#heldBytes += size;
     // Operations of this microtask come first.
-    if (this.#issued.length > 0 || this.#heldBytes > MAX_HELD_BYTES) this.add(operation, waiter);
-    else this.#held.push({ operation, waiter });
+    if (this.#issued.length > 0 || this.#heldBytes > MAX_HELD_BYTES || !plain) this.add(operation, waiter);
+    else this.#held.push({ operation, waiter, json: this.#stringify(operation) });
   }
 
   /**
@@ -154,10 +159,11 @@ export class Batches {
   /** Takes the writes that were never sent; `null` if there are none. */
   takeHeld(): Held | null {
     // The savepoints are left out: the handler has returned, so none of them is rolled back to.
-    const writes = this.#held.map(({ operation }) => operation).filter(({ op }) => op !== 'savepoint');
+    const held = this.#held.filter(({ operation }) => operation.op !== 'savepoint');
     this.#held = [];
-    if (writes.length === 0) return null;
-    return { member: writes.every(({ op }) => op === 'insert') ? 'held' : 'writes', writes, json: this.#json(writes) };
+    if (held.length === 0) return null;
+    const writes = held.map(({ operation }) => operation);
+    return { member: writes.every(({ op }) => op === 'insert') ? 'held' : 'writes', writes, json: `[${joined(held)}]` };
   }
 
   /** Resolves the operations of a batch with `text`, a JSON array in their order. */
@@ -201,18 +207,19 @@ export class Batches {
 
   #flush(): void {
     if (this.#endReason !== null || this.#issued.length === 0) return;
-    const issued = this.#held.length === 0 ? this.#issued : [...this.#held, ...this.#issued];
+    const [held, issued] = [this.#held, this.#issued];
     this.#held = [];
     this.#heldBytes = 0;
     this.#issued = [];
     const batch = this.#next;
-    const waiters = issued.map(({ waiter }) => waiter);
+    const waiters = [...held, ...issued].map(({ waiter }) => waiter);
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
     const prefetched = this.#prefetched;
     this.#prefetched = null;
     try {
-      const json = this.#json(issued.map(({ operation }) => operation));
+      const rest = this.#json(issued.map(({ operation }) => operation));
+      const json = held.length === 0 ? rest : `[${joined(held)},${rest.slice(1)}`;
       this.#next = batch + 1;
       if (json === prefetched?.ops) this.resolveBatch(batch, prefetched.answers);
       else this.#engine.operate(this.#callId, batch, json);
@@ -223,9 +230,17 @@ export class Batches {
     }
   }
 
+  /** The JSON of operations that were issued, and so of at least one. */
   #json(operations: readonly Operation[]): string {
     const subject = 'One batch of database operations of this call';
-    if (this.#lossy === null) return boundedJson(subject, operations, MAX_MESSAGE_BYTES);
-    return this.#lossy.stringify(boundedValue(subject, operations, MAX_MESSAGE_BYTES));
+    return this.#stringify(boundedValue(subject, operations, MAX_MESSAGE_BYTES));
   }
+
+  #stringify(value: unknown): string {
+    return this.#lossy === null ? JSON.stringify(value) : this.#lossy.stringify(value);
+  }
+}
+
+function joined(held: readonly HeldOperation[]): string {
+  return held.map(({ json }) => json).join();
 }

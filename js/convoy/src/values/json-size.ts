@@ -34,11 +34,6 @@ export function jsonSize(value: unknown, limit: number): number {
   return measureJson(value, { limit, exact: true }).size;
 }
 
-/** An upper bound of the size of the JSON of `value`; `Infinity` if it exceeds `limit`. Faster than the exact size. */
-export function jsonSizeBound(value: unknown, limit: number): number {
-  return measureJson(value, { limit }).size;
-}
-
 const noProxy = () => false;
 
 class Meter {
