@@ -8,7 +8,7 @@ import type { DbFromSchema } from './database.js';
 
 const schema = defineSchema({
   lists: defineTable({ name: z.string(), size: z.number().default(0) }),
-  notes: defineTable({ text: z.string() }),
+  notes: defineTable({ text: z.string(), tags: z.any().optional() }),
 });
 type Db = DbFromSchema<typeof schema>;
 const run = caller(schema);
@@ -43,6 +43,30 @@ describe('held inserts', () => {
     const { names, held } = await run((db) => db.transaction((tx) => note(tx as Db, 'inside')), { holds });
     expect(names).toEqual([]);
     expect(held).toMatchObject([{ op: 'insert', doc: { text: 'inside' } }]);
+  });
+
+  it('have the documents as they were when they were inserted', async () => {
+    const { held } = await run(
+      async (db) => {
+        const tags = ['one'];
+        await db.insert('notes', { text: 'tagged', tags });
+        tags.push('two');
+      },
+      { holds },
+    );
+    expect(held).toMatchObject([{ doc: { text: 'tagged', tags: ['one'] } }]);
+  });
+
+  it('with code of their own, such as getters, are not held', async () => {
+    let counted = 0;
+    const tags = {
+      get count() {
+        return ++counted;
+      },
+    };
+    const { batches, held } = await run((db) => db.insert('notes', { text: 'tagged', tags }), { holds });
+    expect(held).toBeNull();
+    expect(batches).toMatchObject([[{ op: 'insert', doc: { text: 'tagged' } }]]);
   });
 
   it('of a failed transaction are dropped, and those before it stay', async () => {

@@ -196,15 +196,7 @@ export class Host {
     // A result may have code of its own: `toJSON`, and getters.
     const text = watched(program, fn, call, () => resultJson(fn.name, result, { maxBytes, lossy: call.lossy }));
     if (!this.#finish(run)) return;
-    let held: Held | null;
-    try {
-      held = run.call.takeHeld();
-    } catch (error) {
-      // A document of a held write was changed after its check.
-      this.#respond(run.call.id, false, failureJson(error), null);
-      this.#endTurn(run, null);
-      return;
-    }
+    const held = run.call.takeHeld();
     this.#respond(run.call.id, true, text, run.metadata(held));
     this.#endTurn(run, held);
   }
