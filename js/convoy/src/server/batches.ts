@@ -4,7 +4,7 @@
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { boundedText, boundedValue, MAX_MESSAGE_BYTES, measured } from './bounded-json.js';
+import { boundedText, boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import { toConvoyError } from './engine-errors.js';
 import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
@@ -13,8 +13,8 @@ import type { Operation } from './operations.js';
 import { parseJson } from './parse-json.js';
 import type { Scope } from './scope.js';
 
-/** Held writes may be sent together with the result, so their size is limited. */
-const MAX_HELD_BYTES = 8 << 20;
+/** Held writes may be sent together with the result, so the length of their JSON is limited. */
+const MAX_HELD_LENGTH = 8 << 20;
 
 /** The answer to one operation. */
 export interface Answer extends LossyAnswer {
@@ -76,8 +76,8 @@ export class Batches {
   #endReason: ConvoyError | null = null;
   /** Operations held until the next batch; they precede `#issued`. */
   #held: HeldOperation[] = [];
-  /** An upper bound of the size of `#held` as JSON. */
-  #heldBytes = 0;
+  /** The length of their JSON, with that of operations that were dropped since the last batch. */
+  #heldLength = 0;
   #issued: Issued[] = [];
   #sent: Map<number, readonly Waiter[]> | null = null;
   #next = 0;
@@ -132,15 +132,27 @@ export class Batches {
   }
 
   /**
-   * Holds `operation` until the next batch. The handler's promise has already resolved, so a later failure aborts `scope`.
+   * Holds `operation`, as it is now, until the next batch. The handler's promise has already resolved, so a later failure
+   * aborts `scope`.
    */
   hold(operation: Operation, scope: Scope): void {
-    const waiter: Waiter = { resolve: ignore, reject: (reason) => scope.abort(reason) };
-    const { size, plain } = measured(operation, MAX_HELD_BYTES);
-    this.#heldBytes += size;
+    const reject = (reason: unknown): void => scope.abort(reason);
     // Operations of this microtask come first.
-    if (this.#issued.length > 0 || this.#heldBytes > MAX_HELD_BYTES || !plain) this.add(operation, waiter);
-    else this.#held.push({ operation, waiter, json: this.#stringify(operation) });
+    if (this.#issued.length === 0) {
+      try {
+        const json = this.#json(operation, MAX_MESSAGE_BYTES);
+        this.#heldLength += json.length;
+        if (this.#heldLength <= MAX_HELD_LENGTH) {
+          this.#held.push({ operation, waiter: { resolve: ignore, reject }, json });
+          return;
+        }
+      } catch (error) {
+        reject(failure(toConvoyError(error)));
+        return;
+      }
+    }
+    // The scope waits for it: the handler need not.
+    scope.track(this.send(operation)).catch(reject);
   }
 
   /**
@@ -209,7 +221,7 @@ export class Batches {
     if (this.#endReason !== null || this.#issued.length === 0) return;
     const [held, issued] = [this.#held, this.#issued];
     this.#held = [];
-    this.#heldBytes = 0;
+    this.#heldLength = 0;
     this.#issued = [];
     const batch = this.#next;
     const waiters = [...held, ...issued].map(({ waiter }) => waiter);
@@ -218,8 +230,10 @@ export class Batches {
     const prefetched = this.#prefetched;
     this.#prefetched = null;
     try {
-      const rest = this.#json(issued.map(({ operation }) => operation));
-      const json = held.length === 0 ? rest : `[${joined(held)},${rest.slice(1)}`;
+      const first = joined(held);
+      const operations = issued.map(({ operation }) => operation);
+      const rest = this.#json(operations, MAX_MESSAGE_BYTES - first.length);
+      const json = held.length === 0 ? rest : `[${first},${rest.slice(1)}`;
       this.#next = batch + 1;
       if (json === prefetched?.ops) this.resolveBatch(batch, prefetched.answers);
       else this.#engine.operate(this.#callId, batch, json);
@@ -230,14 +244,9 @@ export class Batches {
     }
   }
 
-  /** The JSON of operations that were issued, and so of at least one. */
-  #json(operations: readonly Operation[]): string {
-    const subject = 'One batch of database operations of this call';
-    return this.#stringify(boundedValue(subject, operations, MAX_MESSAGE_BYTES));
-  }
-
-  #stringify(value: unknown): string {
-    return this.#lossy === null ? JSON.stringify(value) : this.#lossy.stringify(value);
+  #json(value: unknown, maxBytes: number): string {
+    const sent = boundedValue('One batch of database operations of this call', value, maxBytes);
+    return this.#lossy === null ? JSON.stringify(sent) : this.#lossy.stringify(sent);
   }
 }
 

@@ -7,7 +7,7 @@ import { constants } from 'node:buffer';
 import { types } from 'node:util';
 import { getHeapStatistics } from 'node:v8';
 import { ConvoyError } from '../values/errors.js';
-import { type JsonSize, jsonSize, measureJson, plainCopy } from '../values/json-size.js';
+import { jsonSize, measureJson, plainCopy } from '../values/json-size.js';
 
 /** A size that always fits into memory. */
 const FAST_PATH_BYTES = 1 << 20;
@@ -32,7 +32,7 @@ export function boundedJson(subject: string, value: unknown, maxBytes: number): 
  * than the free memory.
  */
 export function boundedValue(subject: string, value: unknown, maxBytes: number): unknown {
-  const quick = measured(value, Math.min(FAST_PATH_BYTES, maxBytes));
+  const quick = measureJson(value, { limit: Math.min(FAST_PATH_BYTES, maxBytes), isProxy: types.isProxy });
   if (quick.size <= maxBytes && quick.plain) return value;
   const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
   const available = Math.floor((all - used) / STRINGIFY_FACTOR);
@@ -44,11 +44,6 @@ export function boundedValue(subject: string, value: unknown, maxBytes: number):
   const reason =
     available < maxBytes ? 'larger than the free memory of its thread' : `larger than the limit of ${maxBytes} bytes`;
   throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is ${reason}.`);
-}
-
-/** An upper bound of the size of the JSON of `value`, up to `limit`, and whether `value` is plain data. */
-export function measured(value: unknown, limit: number): JsonSize {
-  return measureJson(value, { limit, isProxy: types.isProxy });
 }
 
 /** Memory that `JSON.parse` takes per byte of its text: the text itself and its values, many of them small. */

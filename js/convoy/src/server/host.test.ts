@@ -426,3 +426,32 @@ describe('a call without a transaction', () => {
     }
   });
 });
+
+describe('inserts that a handler does not await, and that its promise does not wait for', () => {
+  type Ctx = { db: { insert(table: 'notes', note: object): unknown } };
+  const getter = () => ({
+    get count() {
+      return 1;
+    },
+  });
+  const proxy = () => new Proxy({}, {});
+  const large = () => 'x'.repeat(5 << 20);
+
+  it.each([
+    ['have getters', [getter]],
+    ['have proxies', [proxy]],
+    ['have getters between others', [() => 'a', getter, () => 'b']],
+    ['are large together', [large, large, () => 'small']],
+  ])('are all sent if they %s', async (_, values) => {
+    const handler = (ctx: Ctx): string => {
+      for (const value of values) void ctx.db.insert('notes', { text: value() });
+      return 'done';
+    };
+    const anything = defineSchema({ notes: defineTable({ text: z.any() }) });
+    const { call, engine, program } = hostOf({ schema: anything, functions: { add: mutation({ input: {}, handler }) } });
+    program.holdsWrites = new Set(['notes']);
+    const { ok, held } = await call('add');
+    const sent = engine.batches.flatMap(({ ops }) => ops);
+    expect([ok, [...sent, ...((held ?? []) as unknown[])].length]).toEqual([true, values.length]);
+  });
+});
