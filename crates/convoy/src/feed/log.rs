@@ -204,7 +204,8 @@ impl LogReader {
     /// Reads the rows logged since the position of the cursor.
     async fn read(&self, cursor: &Cursor) -> Result<LogRead, DbError> {
         let (in_doubt, lost_commits) = (self.in_doubt.any(), self.in_doubt.lost_count());
-        // Calls that are answered from memory only ask whether anything was committed.
+        // Most reads are made for calls that are answered from memory, and find nothing. While nothing
+        // is committed, the position alone is read.
         if cursor.is_idle
             && !in_doubt
             && lost_commits == cursor.lost_commits
@@ -239,7 +240,7 @@ impl LogReader {
         self.failpoints.reach(Part::Log);
         let prepared = if lost { prepared } else { cursor.prepared.intersection(&prepared).cloned().collect() };
         let own_rows_below = if in_doubt { position.snapshot.xmax } else { cursor.own_rows_below };
-        let is_idle = position == cursor.position && position.epoch.is_some();
+        let is_idle = position == cursor.position && position.epoch.is_some() && prepared.is_empty();
         Ok(LogRead::new(changes, Cursor { position, own_rows_below, prepared, lost_commits, is_idle }))
     }
 

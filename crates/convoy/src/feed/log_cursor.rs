@@ -73,7 +73,8 @@ pub(super) struct Cursor {
     ///
     /// [`InDoubtCommits::lost_count`]: crate::change::InDoubtCommits::lost_count
     pub lost_commits: u64,
-    /// Whether the last read found the position of the one before: no transaction had ended.
+    /// Whether the last read found the same position as the read before: no transaction that may
+    /// have written had ended.
     pub is_idle: bool,
 }
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -13,8 +13,9 @@ use parking_lot::RwLock;
 use super::metrics::Metrics;
 use super::{Span, SpanKind, SpanRef};
 
-/// Kinds that are kept; beyond, all are made again. A program that is reloaded may leave some.
-const MAX_STATEMENT_KINDS: usize = 4_096;
+/// Kinds that are kept; beyond, all are made again. A program that is reloaded may leave some. Below
+/// the number of series that the SDK keeps of one metric (2,000).
+const MAX_STATEMENT_KINDS: usize = 1_000;
 
 /// Where statements run.
 #[derive(Clone, Default)]
@@ -51,8 +52,10 @@ pub(crate) struct StatementKind {
 }
 
 struct Durations {
-    succeeded: BoundHistogram<f64>,
     all: Histogram<f64>,
+    /// Those of statements without an error; bound once there is one, since a bound series is
+    /// exported also if it is empty.
+    succeeded: OnceLock<BoundHistogram<f64>>,
 }
 
 impl StatementKinds {
@@ -91,7 +94,7 @@ impl StatementKinds {
         ];
         attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
         attributes.extend(table.clone().map(|table| KeyValue::new("db.collection.name", table)));
-        let durations = durations.clone().map(|all| Durations { succeeded: all.bind(&attributes), all });
+        let durations = durations.clone().map(|all| Durations { all, succeeded: OnceLock::new() });
         StatementKind { operation, table, attributes: attributes.into(), durations }
     }
 }
@@ -109,8 +112,10 @@ impl StatementKind {
 
     /// Records a statement that took this time; `error` is its SQLSTATE, or another kind.
     pub(crate) fn record(&self, error: Option<Cow<'static, str>>, time: Duration) {
-        let Some(Durations { succeeded, all }) = &self.durations else { return };
-        let Some(error) = error else { return succeeded.record(time.as_secs_f64()) };
+        let Some(Durations { all, succeeded }) = &self.durations else { return };
+        let Some(error) = error else {
+            return succeeded.get_or_init(|| all.bind(&self.attributes)).record(time.as_secs_f64());
+        };
         let code = sqlstate(&error).map(|code| KeyValue::new("db.response.status_code", code.to_owned()));
         let failed = code.into_iter().chain([KeyValue::new("error.type", error)]);
         let attributes: Vec<KeyValue> = self.attributes.iter().cloned().chain(failed).collect();

@@ -2,6 +2,7 @@
 //! silenced while both nodes write. Every subscriber converges to the table.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use convoy_testkit::{App, Connection, End, Proxy, Psql, Reader, StreamState, TestDb, within};
 use rand::RngExt;
@@ -15,6 +16,8 @@ use crate::scale::{report, scale, seeded, split, with_seeds};
 
 const WRITERS: usize = 8;
 const SUBSCRIBERS: usize = 200;
+/// How long after the last fault has healed every subscriber has the last state.
+const CONVERGENCE_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 
 /// A fault of a listener's connection.
 #[derive(Clone)]
@@ -36,7 +39,9 @@ async fn every_subscriber_converges_to_the_table_despite_failing_listeners() {
     let storm =
         Storm { mutations: scale(480, 20_000), killed: scale(4, 100), reset: scale(3, 50), silenced: scale(1, 20) };
     with_seeds("listener_storm", async |mut random| {
-        assert_eq!(storm.run(&mut random, json!([])).await, SUBSCRIBERS);
+        let (equal, converged) = storm.run(&mut random, json!([])).await;
+        assert_eq!(equal, SUBSCRIBERS);
+        assert!(converged <= CONVERGENCE_LIMIT, "{converged:?} after the last listener was replaced");
     })
     .await;
 }
@@ -44,13 +49,14 @@ async fn every_subscriber_converges_to_the_table_despite_failing_listeners() {
 #[tokio::test(flavor = "multi_thread")]
 async fn control_a_listener_that_does_not_catch_up_is_detected() {
     let storm = Storm { mutations: 160, killed: 1, reset: 0, silenced: 1 };
-    let equal = storm.run(&mut seeded(), json!(["listenerSkipsCatchUp"])).await;
+    let (equal, _) = storm.run(&mut seeded(), json!(["listenerSkipsCatchUp"])).await;
     assert!(equal < SUBSCRIBERS, "the failpoint was not detected");
 }
 
 impl Storm {
-    /// How many of the subscribers have the contents of the table at the end.
-    async fn run(&self, random: &mut StdRng, failpoints: Value) -> usize {
+    /// How many of the subscribers have the contents of the table at the end, and the time from
+    /// the replacement of the last listener until then.
+    async fn run(&self, random: &mut StdRng, failpoints: Value) -> (usize, Duration) {
         let db = TestDb::new().await;
         let (proxy_a, url_a) = Proxy::before(&db.url()).await;
         let (proxy_b, url_b) = Proxy::before(&db.url()).await;
@@ -91,6 +97,7 @@ impl Storm {
             }
             proxy.listener_after(listener.number).await;
         }
+        let healed = Instant::now();
         barrier.wait_for_notifications().await;
 
         let table = lists(&mut psql).await;
@@ -99,8 +106,11 @@ impl Storm {
             let expected = table.get(&channel(at));
             equal += usize::from(shows(watch, expected).await) + usize::from(shows(session, expected).await);
         }
+        let converged = healed.elapsed();
         report(&format!(
-            "{equal} of {SUBSCRIBERS} equal the table after {} mutations, {} listeners killed, {} reset, {} silenced",
+            "{equal} of {SUBSCRIBERS} equal the table {} ms after the last listener was replaced, after {} mutations, \
+             {} listeners killed, {} reset, {} silenced",
+            converged.as_millis(),
             each * WRITERS * faults.len(),
             self.killed,
             self.reset,
@@ -108,7 +118,7 @@ impl Storm {
         ));
         a.engine.close().await;
         b.engine.close().await;
-        equal
+        (equal, converged)
     }
 
     /// In random order, with a silence at the end: no later write would cover a change that

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shared::{bodies, chat};
-use convoy_testkit::{App, TestDb, Watch};
+use crate::shared::{bodies, chat, functions, tables};
+use convoy_testkit::{App, TestDb, Watch, Wire, within};
 use serde_json::{Value, json};
 
 /// The chat, and a live query of its channel `a`, which has no messages yet.
@@ -194,6 +194,34 @@ async fn rows_committed_out_of_order_are_not_skipped() {
     assert_eq!(bodies(&list.next().await), ["committed first"]);
     first.run("commit").await;
     list.until(|list| bodies(list).len() == 2).await;
+    app.engine.close().await;
+}
+
+/// While nothing is committed, only the position of the log is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_was_open_during_idle_reads_is_seen_when_it_commits() {
+    let db = TestDb::new().await;
+    let (wire, url) = Wire::before(&db.url()).await;
+    let options = json!({ "databaseUrl": url, "limits": { "pollMs": 10, "triggerCheckMs": 600_000 } });
+    let app = db.app_with(options, tables(), functions()).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    let mut psql = db.psql().await;
+    for round in 1..=3 {
+        psql.run("begin").await;
+        psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "x"}')"#).await;
+        wire.take_statements();
+        let mut reads = 0;
+        within(async {
+            while reads < 6 {
+                reads += wire.take_statements().len();
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        psql.run("commit").await;
+        list.until(|list| bodies(list).len() == round).await;
+    }
     app.engine.close().await;
 }
 
