@@ -16,7 +16,7 @@ use crate::exchange::{self, NativeExchange};
 use crate::host::{Calls, Delivery, JsHost};
 use crate::logging::FunctionLine;
 use crate::panic_point::{self, At};
-use crate::promise::{malformed, promise, rejection};
+use crate::promise::{malformed, parse_options, promise, rejection};
 use crate::shared::{NoticeArguments, Shared};
 use crate::watch::NativeWatch;
 use crate::{logging, route, runtime};
@@ -54,7 +54,7 @@ pub fn apply_migration<'env>(env: &'env Env, options: String, schema: String) ->
 }
 
 fn config_of(options: &str) -> std::result::Result<Config, Failure> {
-    serde_json::from_str(options).map_err(|error| malformed("options", &error))
+    parse_options(options)
 }
 
 fn report_json(
@@ -200,7 +200,7 @@ impl NativeEngine {
         panic_point::reach(At::Call);
         let engine = self.shared.engine.clone();
         promise(env, async move {
-            let Listen { host, port } = serde_json::from_str(&options).map_err(|error| malformed("options", &error))?;
+            let Listen { host, port } = parse_options(&options)?;
             let server = engine.listen(&host, port).await.map_err(|error| {
                 Failure::new(Code::Unavailable, format!("Cannot listen on {host}:{port}: {error}."))
                     .with_details(&serde_json::json!({ "inUse": error.kind() == std::io::ErrorKind::AddrInUse }))

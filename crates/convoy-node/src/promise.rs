@@ -6,6 +6,7 @@ use convoy::{Code, Failure};
 use futures_util::FutureExt;
 use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::{Env, Error, Result};
+use serde::de::DeserializeOwned;
 
 use crate::{panic_point, runtime};
 
@@ -37,6 +38,19 @@ type Resolver<T> = Box<dyn FnOnce(Env) -> Result<T> + Send>;
 /// A failure as a JavaScript error with the failure's JSON as message.
 pub fn rejection(failure: &Failure) -> Error {
     Error::from_reason(failure.to_json())
+}
+
+/// Parses options of a developer. An error names the option, unless its message does.
+pub fn parse_options<T: DeserializeOwned>(json: &str) -> std::result::Result<T, Failure> {
+    let parsed = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json));
+    parsed.map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.inner().to_string();
+        // Where it is in the text means nothing to those who have given an object.
+        let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
+        let place = if path == "." || reason.contains(&path) { String::new() } else { format!("`{path}`: ") };
+        Failure::new(Code::InvalidArgs, format!("Invalid options: {place}{reason}."))
+    })
 }
 
 /// The failure for text that is not JSON of the expected shape.

@@ -7,17 +7,12 @@ use napi::bindgen_prelude::Object;
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::logging;
 use crate::panic_point::{self, At};
-use crate::promise::{malformed, promise, rejection};
+use crate::promise::{malformed, parse_options, promise, rejection};
 
 type Outcome<T> = std::result::Result<T, Failure>;
-
-fn parse<T: DeserializeOwned>(json: &str) -> Outcome<T> {
-    serde_json::from_str(json).map_err(|error| malformed("options", &error))
-}
 
 fn json<T: Serialize>(result: std::result::Result<T, TransferError>) -> Outcome<String> {
     let value = result.map_err(|error| error.to_failure())?;
@@ -30,7 +25,7 @@ pub fn open_tools<'env>(env: &'env Env, options: String) -> Result<Object<'env>>
     panic_point::reach(At::Call);
     logging::init();
     promise(env, async move {
-        let tools = Tools::open(parse(&options)?).await.map_err(|error| error.to_failure())?;
+        let tools = Tools::open(parse_options(&options)?).await.map_err(|error| error.to_failure())?;
         Ok(NativeTools { tools: Arc::new(tools) })
     })
 }
@@ -55,7 +50,7 @@ impl NativeTools {
     pub fn export<'env>(&self, env: &'env Env, options: String) -> Result<Object<'env>> {
         panic_point::reach(At::Call);
         let tools = self.tools.clone();
-        promise(env, async move { json(tools.export(parse(&options)?).await) })
+        promise(env, async move { json(tools.export(parse_options(&options)?).await) })
     }
 
     /// Begins an import. Resolves to a `NativeImport`.
@@ -64,7 +59,7 @@ impl NativeTools {
         panic_point::reach(At::Call);
         let tools = self.tools.clone();
         promise(env, async move {
-            let import = tools.import(parse(&options)?).await.map_err(|error| error.to_failure())?;
+            let import = tools.import(parse_options(&options)?).await.map_err(|error| error.to_failure())?;
             Ok(NativeImport { tools, import: Arc::new(import) })
         })
     }
@@ -130,10 +125,9 @@ impl NativeImport {
     pub fn write<'env>(&self, env: &'env Env, verdict: String) -> Result<Object<'env>> {
         panic_point::reach(At::Call);
         let (tools, import) = (self.tools.clone(), self.import.clone());
-        promise(
-            env,
-            async move { tools.write_batch(&import, parse(&verdict)?).await.map_err(|error| error.to_failure()) },
-        )
+        promise(env, async move {
+            tools.write_batch(&import, parse_options(&verdict)?).await.map_err(|error| error.to_failure())
+        })
     }
 
     /// Ends the import. Resolves to a JSON report.

@@ -30,7 +30,7 @@ pub struct Config {
     #[serde(default)]
     pub schema_policy: SchemaPolicy,
     /// Connections for queries, and as many again for mutations.
-    #[serde(default = "default_pool_size", deserialize_with = "at_least_one")]
+    #[serde(default = "default_pool_size", deserialize_with = "pool_size")]
     pub pool_size: usize,
     /// Development: clients receive the causes of errors, and `Host` is checked.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Config {
     #[serde(default)]
     pub openapi: Option<OpenApiOptions>,
     /// The prefix of all paths.
-    #[serde(default = "default_base_path", deserialize_with = "with_leading_slash")]
+    #[serde(default = "default_base_path", deserialize_with = "base_path")]
     pub base_path: String,
     /// How often a caller may call functions and routes, all of them together.
     #[serde(default)]
@@ -105,16 +105,30 @@ fn default_base_path() -> String {
     "/api".to_owned()
 }
 
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+/// More than a server of Postgres usually accepts.
+const MAX_POOL_SIZE: usize = 10_000;
+
+fn pool_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let size = usize::deserialize(deserializer)?;
-    if size == 0 { Err(serde::de::Error::custom("poolSize must be at least 1")) } else { Ok(size) }
+    let is_valid = (1..=MAX_POOL_SIZE).contains(&size);
+    is_valid.then_some(size).ok_or_else(|| serde::de::Error::custom("poolSize is from 1 to 10,000"))
 }
 
-/// Normalizes `api/`, `/api` and `/api/` to the same path.
-fn with_leading_slash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// Normalizes `api/`, `/api` and `/api/` to the same path. Refuses what no path of a request begins with.
+fn base_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let path = String::deserialize(deserializer)?;
     let bare = path.trim_matches('/');
-    Ok(if bare.is_empty() { String::new() } else { format!("/{bare}") })
+    if bare.is_empty() {
+        return Ok(String::new());
+    }
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=@".contains(character);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
+    if !bare.split('/').all(is_segment) {
+        let reason =
+            format!("basePath is a path of plain characters, such as \"/api\" or \"/v1/convoy\"; {path:?} was given");
+        return Err(serde::de::Error::custom(reason));
+    }
+    Ok(format!("/{bare}"))
 }
 
 #[cfg(test)]
@@ -133,7 +147,19 @@ mod tests {
             let refused = parse(&format!(r#"{{"databaseUrl":"","cors":{{"origins":["{origin}"]}}}}"#));
             assert!(refused.expect_err("refused").contains("cors.origins"), "{origin}");
         }
-        assert!(parse(r#"{"databaseUrl":"","poolSize":0}"#).expect_err("refused").contains("poolSize"));
+        for path in ["/api?x", "https://a/api", "/my api", "C:/Git/api", "/a//b", "/a/../b", "/.", "/ä", "a#b", "/%61"]
+        {
+            let refused = parse(&format!(r#"{{"databaseUrl":"","basePath":"{path}"}}"#));
+            assert!(refused.expect_err("refused").contains("basePath"), "{path}");
+        }
+        let sized = |size: u64| parse(&format!(r#"{{"databaseUrl":"","poolSize":{size}}}"#));
+        assert_eq!([1, 10_000].map(|size| sized(size).expect("accepted").pool_size), [1, 10_000]);
+        assert!(
+            [0, 10_001, u64::MAX]
+                .map(|size| sized(size).expect_err("refused").contains("poolSize"))
+                .iter()
+                .all(|it| *it)
+        );
         assert!(
             parse(r#"{"databaseUrl":"","limits":{"querySeconds":1}}"#).expect_err("refused").contains("querySeconds")
         );

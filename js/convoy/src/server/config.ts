@@ -1,11 +1,10 @@
 /** `convoy.config.ts`: the settings that are neither flags nor environment variables. */
 
 import { nearest } from '../values/nearest.js';
-import { rateLimitProblem } from './function-limits.js';
+import { settingsProblem } from './engine-options.js';
 import type { EngineOptions } from './options.js';
 import { checkLogFormat } from './telemetry/log-format.js';
 import { checkTelemetry } from './telemetry/telemetry-settings.js';
-import { workerProblem } from './worker-options.js';
 
 /** Settings of `convoy build`. */
 export interface BuildConfig {
@@ -66,7 +65,7 @@ const BUILD_KEYS = new Set<string>(['outDir', 'external'] satisfies (keyof Build
 
 /** Checks the default export of `file`. Throws an error that names the setting. */
 export function checkConfig(config: unknown, file: string): ConvoyConfig {
-  if (!isObject(config)) {
+  if (!isObject(config) || typeof config.then === 'function') {
     throw new Error(`${file} exports no settings. Write: export default defineConfig({ … })`);
   }
   checkKeys(config, KEYS, file, '');
@@ -79,12 +78,7 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
       throw new Error(`${file}: build.external is not a list of package names.`);
     }
   }
-  if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
-    throw new Error(`${file}: static is not a folder, such as './dist'.`);
-  }
-  const problem =
-    (config.rateLimit === undefined ? null : rateLimitProblem(config.rateLimit)) ??
-    workerProblem(config.workers, config.resourceLimits);
+  const problem = settingsProblem(config);
   if (problem !== null) throw new Error(`${file}: ${problem}`);
   if (config.onEvent !== undefined && typeof config.onEvent !== 'function') {
     throw new Error(`${file}: onEvent is not a function.`);

@@ -9,14 +9,15 @@ import type { Preloaded } from '../protocol/preloaded.js';
 import type { ActionArgument, MutationArgument, QueryArgument, ServerMethods } from '../protocol/ref-kinds.js';
 import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
+import { checkMembers } from '../values/options.js';
 import { argumentsJson } from './arguments.js';
 import { backfillTable, type TableBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { BaseContext, CreateContext, MadeContext } from './contexts.js';
 import { type DevAnswer, type DevRequest, type DevView, serveDevPage } from './dev-page.js';
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
+import { checkEngineOptions, checkSource } from './engine-options.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
-import { rateLimitProblem } from './function-limits.js';
 import type { FunctionKind } from './functions.js';
 import { type NodeHandler, nodeHandler, type UpgradeHandler, upgradeHandler } from './handlers/node-handler.js';
 import { type WebHandlers, webHandlers } from './handlers/web-handlers.js';
@@ -38,7 +39,6 @@ import { telemetrySettings } from './telemetry/telemetry-settings.js';
 import { activeSpan } from './telemetry/user-spans.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
-import { workerProblem } from './worker-options.js';
 import { WorkerThreads } from './worker-threads.js';
 
 /** Options of `createConvoy` for a program passed as values, whose functions run on the calling thread. */
@@ -227,6 +227,7 @@ function openApiParts({ openapi, dev = false }: EngineOptions): object {
 
 /** With `onlyLocal`, telemetry is off: such an engine runs beside the one that serves, which has the port. */
 function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions, { onlyLocal = false } = {}): Parts {
+  checkEngineOptions(options);
   const {
     workers,
     resourceLimits = {},
@@ -248,18 +249,15 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
     ...openApiParts(options),
     ...(folder === undefined ? {} : { static: path.resolve(folder) }),
   };
-  const problem =
-    (options.rateLimit === undefined ? null : rateLimitProblem(options.rateLimit)) ??
-    workerProblem(workers, options.resourceLimits);
-  if (problem !== null) throw new TypeError(`createConvoy: ${problem}`);
   if (rest.program !== undefined) {
     const { program, ...engineOptions } = rest;
     const count = workers ?? 1;
     return { source: { program }, workers: count === 0 ? null : { count, resourceLimits }, engineOptions };
   }
-  if (workers !== undefined && workers > 1) {
+  if ((workers ?? 0) > 0 || options.resourceLimits !== undefined) {
+    const given = (workers ?? 0) > 0 ? `workers: ${workers}` : 'resourceLimits';
     throw new TypeError(
-      `workers: ${workers} needs a module that each worker imports. Export schema, functions and createContext from one, ` +
+      `${given} needs a module that each worker imports. Export schema, functions and createContext from one, ` +
         'and pass its address instead: ' +
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );
@@ -279,6 +277,13 @@ function executorFor(
   return workers === null
     ? new InlineExecutor(engine, options)
     : new WorkerThreads(engine, { ...workers, log }, options);
+}
+
+function checkCallOptions(options: CallOptions): void {
+  checkMembers('A call', options, ['context']);
+  const { context } = options;
+  if (context === undefined || (typeof context === 'object' && context !== null)) return;
+  throw new TypeError(`A call: \`context\` is an object; ${JSON.stringify(context)} was given.`);
 }
 
 interface RunningOptions {
@@ -364,6 +369,7 @@ class RunningConvoy implements Convoy {
   ) {
     const name = nameOfRef(ref);
     const input = argumentsJson(args);
+    checkCallOptions(options);
     const { request, release } =
       options.context === undefined
         ? { request: null, release: () => {} }
@@ -379,8 +385,15 @@ class RunningConvoy implements Convoy {
     return preload(this.handlers.POST, [ref, args, options]);
   }
 
-  async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
+  async listen(options: Partial<ListenAddress> = {}): Promise<ListenAddress> {
     this.#expectPublic();
+    checkMembers('listen', options, ['host', 'port']);
+    const { host = '127.0.0.1', port = 3000 } = options;
+    if (typeof host !== 'string' || host === '')
+      throw new TypeError(`listen: \`host\` is a name or an IP address; ${JSON.stringify(host)} was given.`);
+    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+      throw new TypeError(`listen: \`port\` is a number from 0 to 65535; ${String(port)} was given.`);
+    }
     // A module that was evaluated again calls this again.
     if (this.#address?.host === host && this.#address.port === port) return this.#address;
     const listening = rethrowAsConvoyError(this.#engine.listen(JSON.stringify({ host, port })));
@@ -406,7 +419,8 @@ class RunningConvoy implements Convoy {
     return webHandlers(this.#engine);
   }
 
-  load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
+  async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
+    checkSource(source);
     const swap = async (): Promise<LoadReport> => {
       this.#loaded = await this.#executor.load(source);
       if (this.#checksOnLoad) this.#schemaCheck.begin(this.#loaded);
@@ -460,6 +474,7 @@ class RunningConvoy implements Convoy {
 
   async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
     const input = argumentsJson(args);
+    checkCallOptions(options);
     if (options.context === undefined)
       return unwrapEnvelope(await this.#engine.call(kind, name, input, null, activeSpan()));
     const { request, release } = this.#executor.registerContext(options.context);

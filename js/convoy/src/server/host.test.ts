@@ -448,7 +448,10 @@ describe('inserts that a handler does not await, and that its promise does not w
       return 'done';
     };
     const anything = defineSchema({ notes: defineTable({ text: z.any() }) });
-    const { call, engine, program } = hostOf({ schema: anything, functions: { add: mutation({ input: {}, handler }) } });
+    const { call, engine, program } = hostOf({
+      schema: anything,
+      functions: { add: mutation({ input: {}, handler }) },
+    });
     program.holdsWrites = new Set(['notes']);
     const { ok, held } = await call('add');
     const sent = engine.batches.flatMap(({ ops }) => ops);

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import { callerHeaders, type Preloaded, preloadedOf } from '../protocol/preloaded.js';
 import type { AnyQueryRef, ArgsOfRef } from '../protocol/refs.js';
+import { checkMembers } from '../values/options.js';
 import { argumentsJson } from './arguments.js';
 import { unwrapEnvelope } from './engine-errors.js';
 import type { WebHandler } from './handlers/web-handlers.js';
@@ -20,6 +21,7 @@ export async function preload<Ref extends AnyQueryRef>(
   handle: WebHandler,
   [ref, args, options]: [ref: Ref, args: ArgsOfRef<Ref>, options: PreloadOptions],
 ): Promise<Preloaded<Ref>> {
+  checkMembers('preload', options, ['headers']);
   const body = argumentsJson(args);
   const headers = callerHeaders(webHeaders(options.headers));
   headers.set('content-type', 'application/json');

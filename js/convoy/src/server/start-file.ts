@@ -111,8 +111,7 @@ async function start(code: StartCode, options: StartOptions): Promise<Convoy> {
 
 function parsePort(text: string | undefined): number {
   if (!text) return 3000;
-  const port = Number(text);
-  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  if (/^\d+$/.test(text) && Number(text) <= 65_535) return Number(text);
   throw new ConvoyError('INVALID_ARGS', `PORT is ${JSON.stringify(text)}; it must be a number from 0 to 65535.`);
 }
 

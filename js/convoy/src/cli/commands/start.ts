@@ -51,6 +51,8 @@ async function serveUntilSignal(
   writeLogAs(logFormat);
   await expectFreePort(options);
   const folder = flags.static ?? code.config.static;
+  // As an unset variable leaves it. The project itself would be served.
+  if (flags.static?.trim() === '') throw new Error('--static is empty: name the folder of the files, such as ./dist.');
   const workers = options.workers ?? code.config.workers ?? availableParallelism();
   const settings: EngineOptions = {
     ...engineOptionsOf(code.config),
@@ -73,7 +75,7 @@ async function serveUntilSignal(
   try {
     if (early !== null) return;
     for (const warning of convoy.loaded.warnings) process.stderr.write(`convoy: ${warning}\n`);
-    const { host, port } = await convoy.listen(options);
+    const { host, port } = await convoy.listen({ host: options.host, port: options.port });
     const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}${settings.basePath ?? '/api'}`;
     const pages = folder === undefined ? '' : ` and the files in ${folder}`;
     const what = `${count(code.functions.length, 'function')}, ${count(workers, 'worker')}, process ${process.pid}`;
