@@ -15,8 +15,9 @@ import {
   type SecuritySchemes,
 } from '@avvos/convoy';
 import { hasCredentials } from './credentials.js';
+import { checkTypes, FUNCTION, kindOf, nearest, type OptionRules, required, textLike } from './options.js';
 import { unauthorized } from './refusals.js';
-import { mergeSecuritySchemes } from './security-schemes.js';
+import { checkSchemes, mergeSecuritySchemes } from './security-schemes.js';
 
 /** The members that an adapter adds to the context of a call. */
 export interface AuthContext<User extends AuthUser = AuthUser> {
@@ -63,8 +64,37 @@ export interface AuthAdapter<User extends AuthUser = AuthUser, Base = unknown>
 export function defineAdapter<User extends AuthUser, Base = unknown>(
   definition: AuthAdapterDefinition<User, Base>,
 ): AuthAdapter<User, Base> {
+  checkAdapter('defineAdapter', definition);
   const { securitySchemes = {} } = definition;
+  checkSchemes(securitySchemes);
   return { ...definition, securitySchemes, context: (req, base) => contextOf([definition], req, base) };
+}
+
+/** What an adapter must be. Not its security schemes: they are only asked for when a document is made. */
+const MEMBERS: OptionRules<Omit<AuthAdapterDefinition, 'securitySchemes'>> = {
+  accepts: required({ ...textLike('a token of https://example.com'), isFromEnvironment: false }),
+  headers: {
+    must: 'a list of names of headers in lower case',
+    holds: (value) =>
+      Array.isArray(value) && value.every((name) => typeof name === 'string' && /^[^A-Z\s]+$/.test(name)),
+  },
+  identify: required(FUNCTION),
+};
+
+/** Throws a `TypeError` unless `adapter` is one. It may have members of its own, but no misspelt one. */
+function checkAdapter(subject: string, adapter: object): void {
+  if (typeof adapter !== 'object' || adapter === null || Array.isArray(adapter)) {
+    throw new TypeError(
+      `${subject} takes an adapter, an object with \`accepts\` and \`identify\`, not ${kindOf(adapter)}.`,
+    );
+  }
+  const known = [...Object.keys(MEMBERS), 'securitySchemes', 'context'];
+  for (const name of Object.keys(adapter).filter((each) => !known.includes(each))) {
+    const close = nearest(name, known);
+    if (close === null) continue;
+    throw new TypeError(`${subject}: an adapter has no member ${JSON.stringify(name)}. Did you mean ${close}?`);
+  }
+  checkTypes(adapter, MEMBERS);
 }
 
 /** The user type of an adapter: `UserOf<typeof auth>`. */
@@ -87,6 +117,8 @@ export function compose<
   const Adapters extends readonly [AuthAdapterDefinition<any, any>, ...AuthAdapterDefinition<any, any>[]],
 >(...adapters: Adapters): AuthAdapter<UserOf<Adapters[number]>, BaseOf<Adapters>> {
   type User = UserOf<Adapters[number]>;
+  if (adapters.length === 0) throw new TypeError('compose(…) takes one adapter or more; none was given.');
+  for (const adapter of adapters as readonly object[]) checkAdapter('compose', adapter);
   const all = adapters as readonly AuthAdapterDefinition<User, BaseOf<Adapters>>[];
   return {
     accepts: all.map(({ accepts }) => accepts).join(', '),

@@ -12,7 +12,8 @@ import type { AuthAdapter } from './adapter.js';
 import { bearerToken } from './credentials.js';
 import type { Claims } from './jwt/claims.js';
 import { tokenAdapter } from './jwt/jwt.js';
-import { boundSettings } from './jwt/settings.js';
+import { boundSettings, SECRET } from './jwt/settings.js';
+import { checkOptions, type OptionRules, required } from './options.js';
 import { unauthorized } from './refusals.js';
 import { jwtScheme } from './security-schemes.js';
 
@@ -20,7 +21,7 @@ import { jwtScheme } from './security-schemes.js';
 export interface AnonymousOptions {
   /** Signs the tokens; at least 32 bytes, and the same in all processes. If it changes, all guests are forgotten. */
   readonly secret: string | Uint8Array;
-  /** How long a guest is remembered, in days. Default: 30. */
+  /** How long a guest is remembered, in days, at most 36,500. Default: 30. */
   readonly days?: number;
 }
 
@@ -53,6 +54,16 @@ const ISSUER = 'convoy:guest';
 const TYPE = 'guest+jwt';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
+/** A hundred years. */
+const MAX_DAYS = 36_500;
+
+const OPTIONS: OptionRules<AnonymousOptions> = {
+  secret: required(SECRET),
+  days: {
+    must: `a positive number, at most ${MAX_DAYS}`,
+    holds: (value) => typeof value === 'number' && value > 0 && value <= MAX_DAYS,
+  },
+};
 
 /**
  * Accepts guests by tokens that `issue` creates. Guests count as signed in; `user.isAnonymous` tells them apart.
@@ -62,8 +73,8 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  * const auth = compose(clerk({ … }), guests);
  */
 export function anonymous(options: AnonymousOptions): AnonymousAdapter {
+  checkOptions('anonymous({ … })', options, OPTIONS);
   const { secret, days = 30 } = options;
-  if (!(days > 0)) throw new TypeError(`\`days\` must be positive; ${days} was given.`);
   const settings = boundSettings({ issuer: ISSUER, audience: ISSUER, secret, types: [TYPE] });
   const key = typeof secret === 'string' ? new TextEncoder().encode(secret) : secret;
   const adapter = tokenAdapter<GuestUser, GuestUser>(settings, guestOf, undefined);

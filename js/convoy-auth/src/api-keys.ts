@@ -12,6 +12,7 @@ import { crc32 } from 'node:zlib';
 import type { AuthUser } from '@avvos/convoy';
 import { type AuthAdapter, defineAdapter } from './adapter.js';
 import { bearerToken, headerToken } from './credentials.js';
+import { CHECKED_LATER, checkOptions, FUNCTION, kindOf, type OptionRules, required, shown } from './options.js';
 import { unauthorized } from './refusals.js';
 
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
@@ -54,8 +55,22 @@ export interface ApiKeysOptions<User extends AuthUser, Base> {
   readonly find: (hash: string, base: Base) => Promise<FoundApiKey<User> | null>;
 }
 
+/** A name, as HTTP defines it. */
+const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+
+const OPTIONS: OptionRules<ApiKeysOptions<AuthUser, unknown>> = {
+  prefix: CHECKED_LATER,
+  header: {
+    must: 'the name of a header, as in `x-api-key`',
+    holds: (value) => typeof value === 'string' && HEADER_NAME.test(value),
+    isFromEnvironment: true,
+  },
+  find: required(FUNCTION),
+};
+
 /** Creates a key. Store the hash; the key itself cannot be shown again. */
 export function createApiKey(options: { readonly prefix: string }): CreatedApiKey {
+  checkOptions<typeof options>('createApiKey({ … })', options, { prefix: CHECKED_LATER });
   const body = `${checkedPrefix(options.prefix)}_${randomText(RANDOM_CHARS)}`;
   const key = body + checksumOf(body);
   return { key, hash: hashApiKey(key) };
@@ -63,6 +78,7 @@ export function createApiKey(options: { readonly prefix: string }): CreatedApiKe
 
 /** The hash of a key, as `createApiKey` returns it and `find` receives it. */
 export function hashApiKey(key: string): string {
+  if (typeof key !== 'string') throw new TypeError(`hashApiKey takes the text of a key, not ${kindOf(key)}.`);
   return createHash('sha256').update(key).digest('hex');
 }
 
@@ -75,6 +91,7 @@ export function hashApiKey(key: string): string {
 export function apiKeys<User extends AuthUser, Base = unknown>(
   options: ApiKeysOptions<User, Base>,
 ): AuthAdapter<User, Base> {
+  checkOptions('apiKeys({ … })', options, OPTIONS);
   const { find, header = 'x-api-key' } = options;
   const prefix = checkedPrefix(options.prefix);
   const name = header.toLowerCase();
@@ -95,7 +112,12 @@ export function apiKeys<User extends AuthUser, Base = unknown>(
       if (!isWellFormed(key, prefix)) {
         throw unauthorized('The API key is malformed: part of it is missing, or it is not one of this application.');
       }
-      const found = await find(hashApiKey(key), base);
+      const found: FoundApiKey<User> | null | undefined = await find(hashApiKey(key), base);
+      if (found === undefined) {
+        throw new TypeError(
+          'apiKeys: `find` returned undefined. Return null for a key that does not exist, and `{ user }` for a good one.',
+        );
+      }
       if (found === null) throw unauthorized('The API key does not exist.');
       const expiresAt = timeIn(found, 'expiresAt');
       const revokedAt = timeIn(found, 'revokedAt');
@@ -134,10 +156,11 @@ function isWellFormed(key: string, prefix: string): boolean {
   );
 }
 
-function checkedPrefix(prefix: string): string {
-  if (/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/.test(prefix) && prefix.length <= MAX_PREFIX_CHARS) return prefix;
+function checkedPrefix(prefix: unknown): string {
+  const isGood = typeof prefix === 'string' && /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/.test(prefix);
+  if (isGood && prefix.length <= MAX_PREFIX_CHARS) return prefix;
   throw new TypeError(
-    `The prefix of an API key consists of lower-case letters, digits and single underscores, at most ${MAX_PREFIX_CHARS}, as in \`acme_live\`; ${JSON.stringify(prefix)} was given.`,
+    `The prefix of an API key consists of lower-case letters, digits and single underscores, at most ${MAX_PREFIX_CHARS}, as in \`acme_live\`; ${shown(prefix)} was given.`,
   );
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { SecuritySchemes } from '@avvos/convoy';
+import { BOOLEAN, checkOptions, kindOf } from './options.js';
 import { sessionScheme } from './security-schemes.js';
 
 /** What the name of the cookie follows from. */
@@ -26,14 +27,27 @@ interface CookieOptions {
  */
 export function betterAuthSecuritySchemes(
   options: object,
-  { bearer = false }: { readonly bearer?: boolean } = {},
+  adapterOptions: { readonly bearer?: boolean } = {},
 ): SecuritySchemes {
+  checkLibraryOptions('betterAuthSecuritySchemes', options);
+  checkOptions('betterAuthSecuritySchemes(options, { … })', adapterOptions, { bearer: BOOLEAN });
+  const { bearer = false } = adapterOptions;
   return {
     session: sessionScheme(cookieName(options), 'Better Auth'),
     ...(bearer
       ? { bearer: { type: 'http', scheme: 'bearer', description: 'The token of a session of Better Auth.' } }
       : {}),
   };
+}
+
+/** Throws a `TypeError` unless `options` can be those of Better Auth, whose members it checks itself. */
+export function checkLibraryOptions(subject: string, options: unknown): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`${subject} takes the options of Better Auth, not ${kindOf(options)}.`);
+  }
+  if ('api' in options && 'options' in options) {
+    throw new TypeError(`${subject} takes the options of Better Auth, not an instance. Pass its \`options\`.`);
+  }
 }
 
 function cookieName(options: CookieOptions): string {

@@ -10,6 +10,7 @@ import { type AuthAdapter, defineAdapter } from './adapter.js';
 import { betterAuthSecuritySchemes } from './better-auth-schemes.js';
 import { bearerToken, cookieHeader } from './credentials.js';
 import { text } from './jwt/claims.js';
+import { BOOLEAN, checkOptions, FUNCTION, kindOf, type OptionRules } from './options.js';
 import { type PlainData, plainData } from './plain-data.js';
 import { unauthorized, unavailable } from './refusals.js';
 
@@ -50,6 +51,8 @@ export interface BetterAuthOptions<Instance extends BetterAuthInstance, User ext
   readonly user?: (found: BetterAuthSession<Instance>, standard: BetterAuthUser<Instance>) => User;
 }
 
+const OPTIONS: OptionRules<BetterAuthOptions<BetterAuthInstance, AuthUser>> = { bearer: BOOLEAN, user: FUNCTION };
+
 /**
  * Accepts sessions of Better Auth. `organization` is the active organization of the plugin `organization`, `roles` are
  * those of the plugin `admin`, or of a field `role` with `input: false`. Without a session, or with one that has ended, the
@@ -62,6 +65,8 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
   instance: Instance,
   options: BetterAuthOptions<Instance, User> = {},
 ): AuthAdapter<User> {
+  checkInstance(instance);
+  checkOptions('betterAuth(instance, { … })', options, OPTIONS);
   const { bearer = false } = options;
   // Without a database, the cookie is the session.
   const stores = instance.options as { readonly database?: unknown; readonly secondaryStorage?: unknown };
@@ -91,6 +96,15 @@ export function betterAuth<Instance extends BetterAuthInstance, User extends Aut
       return betterAuthSecuritySchemes(instance.options, { bearer });
     },
   };
+}
+
+function checkInstance(instance: Partial<BetterAuthInstance> | null | undefined): void {
+  const { options, api } = instance ?? {};
+  if (typeof options === 'object' && options !== null && typeof api?.getSession === 'function') return;
+  const given = typeof instance === 'object' && instance !== null ? 'an object without these' : kindOf(instance);
+  throw new TypeError(
+    `betterAuth takes an instance of Better Auth, which has \`options\` and \`api.getSession\`; ${given} was given.`,
+  );
 }
 
 /** The headers from which an instance without a fixed `baseURL` learns it, and so the name of its cookie. */

@@ -177,7 +177,7 @@ describe('guests', () => {
   test('are remembered for 30 days by default', async () => {
     const days = ((await guests.issue()).expiresAt - Date.now()) / 86_400_000;
     expect(days).toBeCloseTo(30, 3);
-    expect(() => anonymous({ secret, days: 0 })).toThrow('`days` must be positive');
+    expect(() => anonymous({ secret, days: 0 })).toThrow('`days` must be a positive number');
     expect(() => anonymous({ secret: '' })).toThrow('Is an environment variable unset?');
   });
 

@@ -7,6 +7,7 @@
  */
 
 import type { ApiKeyScheme, HttpScheme, SecurityScheme, SecuritySchemes } from '@avvos/convoy';
+import { kindOf, shown } from './options.js';
 
 /** A JWT in the header `Authorization`; `of` says which. */
 export function jwtScheme(of: string): HttpScheme {
@@ -34,6 +35,7 @@ export function sessionScheme(name: string, library: string): ApiKeyScheme {
  * export const securitySchemes = mergeSecuritySchemes(keys.securitySchemes, betterAuthSecuritySchemes(authOptions));
  */
 export function mergeSecuritySchemes(...all: readonly SecuritySchemes[]): SecuritySchemes {
+  for (const schemes of all) checkSchemes(schemes);
   const merged = new Map<string, SecurityScheme>();
   for (const [name, scheme] of all.flatMap((schemes) => Object.entries(schemes))) {
     const key = keyIn(merged, name, scheme);
@@ -41,6 +43,21 @@ export function mergeSecuritySchemes(...all: readonly SecuritySchemes[]): Securi
     merged.set(key, known === undefined ? scheme : together(known, scheme));
   }
   return Object.fromEntries(merged);
+}
+
+/** Throws a `TypeError` for what is no object of security schemes. */
+export function checkSchemes(schemes: SecuritySchemes): void {
+  if (typeof schemes !== 'object' || schemes === null || Array.isArray(schemes)) {
+    throw new TypeError(
+      `Security schemes are an object, as in \`{ bearer: { type: 'http', scheme: 'bearer' } }\`; ${kindOf(schemes)} was given.`,
+    );
+  }
+  for (const [name, scheme] of Object.entries<SecurityScheme | null>(schemes)) {
+    if (typeof scheme?.type === 'string') continue;
+    throw new TypeError(
+      `The security scheme \`${name}\` must be an object with the text \`type\`; ${shown(scheme)} was given.`,
+    );
+  }
 }
 
 /** The name of the scheme that is used in the same way, or the first name that is free. */

@@ -10,6 +10,7 @@ import type { Session } from '@auth/core/types';
 import type { AuthUser } from '@avvos/convoy';
 import { type AuthAdapter, defineAdapter } from '../adapter.js';
 import { cookieHeader } from '../credentials.js';
+import { BOOLEAN, checkOptions, FUNCTION, kindOf, type OptionRules } from '../options.js';
 import { plainData } from '../plain-data.js';
 import { unauthorized, unavailable } from '../refusals.js';
 import { sessionScheme } from '../security-schemes.js';
@@ -55,6 +56,8 @@ interface SessionRead {
   callbackError?: unknown;
 }
 
+const OPTIONS: OptionRules<AuthJsOptions> = { secureCookies: BOOLEAN, user: FUNCTION };
+
 /** More seconds than any session lasts, so that none is due to be extended. */
 const NEVER = 1e11;
 
@@ -69,6 +72,13 @@ export function authJs<User extends AuthUser = AuthJsUser>(
   config: Omit<AuthConfig, 'raw'>,
   options: AuthJsOptions<User> = {},
 ): AuthAdapter<User> {
+  if (!Array.isArray(config?.providers)) {
+    const given = typeof config === 'object' && config !== null ? 'an object without it' : kindOf(config);
+    throw new TypeError(
+      `authJs takes the configuration of Auth.js, an object with the list \`providers\`; ${given} was given.`,
+    );
+  }
+  checkOptions('authJs(config, { … })', options, OPTIONS);
   const complete: Omit<AuthConfig, 'raw'> = { ...config };
   setEnvDefaults(process.env, complete, true);
   if (!complete.secret?.length) {

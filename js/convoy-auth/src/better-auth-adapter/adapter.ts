@@ -8,6 +8,7 @@ import {
   type DBAdapter,
   type DBAdapterInstance,
 } from 'better-auth/adapters';
+import { kindOf } from '../options.js';
 import { type AdapterContext, databaseOf, type UntypedDb } from './context.js';
 import type { IdForm } from './ids.js';
 import { layoutOf } from './layout.js';
@@ -60,10 +61,13 @@ export interface AuthInstance {
 export function createAuthFor<Auth extends AuthInstance>(
   create: (database: DBAdapterInstance<BetterAuthOptions>) => Auth,
 ): (ctx: AdapterContext) => Auth {
+  if (typeof create !== 'function') {
+    throw new TypeError(`createAuthFor takes a function that makes an instance of Better Auth, not ${kindOf(create)}.`);
+  }
   const current = new CurrentDatabase(null);
   let instance: Auth | null = null;
   return (ctx) => {
-    instance ??= create(adapterOf(current));
+    instance ??= checkedInstance(create(adapterOf(current)));
     const { handler, api } = instance;
     const db = databaseOf(ctx);
     const answer = (request: Request): Promise<Response> => current.run({ db, conflict: null }, () => handler(request));
@@ -83,6 +87,14 @@ export function createAuthFor<Auth extends AuthInstance>(
       }),
     };
   };
+}
+
+function checkedInstance<Auth extends AuthInstance>(made: Auth): Auth {
+  const { handler, api } = (made ?? {}) as Partial<AuthInstance>;
+  if (typeof handler === 'function' && typeof api === 'object' && api !== null) return made;
+  throw new TypeError(
+    `The function of createAuthFor must return an instance of Better Auth; it returned ${kindOf(made)}.`,
+  );
 }
 
 /** The database that an operation uses, and the conflict of its transaction. */

@@ -4,6 +4,7 @@ import { defineTable, type TableDefinition } from '@avvos/convoy';
 import type { BetterAuthOptions } from 'better-auth';
 import { getAuthTables } from 'better-auth/db';
 import { z } from 'zod';
+import { checkLibraryOptions } from '../better-auth-schemes.js';
 import {
   type FieldLayout,
   GIVEN_ID,
@@ -23,6 +24,7 @@ import type { BetterAuthTables } from './table-types.js';
  * export default defineSchema({ ...betterAuthTables(authOptions), messages: defineTable({ … }) });
  */
 export function betterAuthTables<const Options extends BetterAuthOptions>(options: Options): BetterAuthTables<Options> {
+  checkLibraryOptions('betterAuthTables', options);
   return tablesOf(layoutOf(getAuthTables(options))) as BetterAuthTables<Options>;
 }
 

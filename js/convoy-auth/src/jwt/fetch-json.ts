@@ -3,6 +3,8 @@
  * come from the configured address or from none.
  */
 
+import { shown } from '../options.js';
+
 /** How long an answer may take, and how large it may be. */
 export const TIMEOUT_MS = 5_000;
 export const MAX_BYTES = 256 * 1024;
@@ -42,7 +44,7 @@ async function readBounded({ body }: Response, url: URL): Promise<string> {
 /** A URL that may be fetched: HTTPS, or HTTP on this machine or if `allowHttp`. Throws a `TypeError` for others. */
 export function fetchableUrl(text: string | URL, name: string, allowHttp: boolean): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null) throw new TypeError(`${name} must be a URL; ${JSON.stringify(text)} was given.`);
+  if (url === null) throw new TypeError(`${name} must be a URL; ${shown(text)} was given.`);
   const isLocal = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
   if (url.protocol === 'https:' || (url.protocol === 'http:' && (isLocal || allowHttp))) return url;
   throw new TypeError(

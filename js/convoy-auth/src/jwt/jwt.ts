@@ -4,9 +4,19 @@ import type { AuthUser } from '@avvos/convoy';
 import type { JSONWebKeySet } from 'jose';
 import { type AuthAdapter, defineAdapter } from '../adapter.js';
 import { bearerToken } from '../credentials.js';
+import {
+  CHECKED_LATER,
+  checkOptions,
+  FUNCTION,
+  filledListLike,
+  listLike,
+  type OptionRules,
+  required,
+  textLike,
+} from '../options.js';
 import { jwtScheme } from '../security-schemes.js';
 import { type Claims, type JwtUser, standardUser } from './claims.js';
-import { boundSettings, type JwtSettings, type TokenOptions } from './settings.js';
+import { boundSettings, type JwtSettings, KEYS, SECRET, TOKEN_OPTIONS, type TokenOptions } from './settings.js';
 import { TokenVerifier } from './verify.js';
 
 /** The options of `jwt`. */
@@ -32,6 +42,18 @@ export interface JwtOptions<User extends AuthUser = JwtUser> extends TokenOption
   readonly user?: (claims: Claims, standard: JwtUser) => User;
 }
 
+const OPTIONS: OptionRules<JwtOptions> = {
+  issuer: required(textLike('https://login.example.com')),
+  audience: CHECKED_LATER,
+  authorizedParties: CHECKED_LATER,
+  jwks: KEYS,
+  secret: SECRET,
+  algorithms: listLike("['RS256']"),
+  types: filledListLike("['JWT']"),
+  user: FUNCTION,
+  ...TOKEN_OPTIONS,
+};
+
 /**
  * Accepts bearer tokens that an issuer has signed.
  *
@@ -39,6 +61,7 @@ export interface JwtOptions<User extends AuthUser = JwtUser> extends TokenOption
  * const auth = jwt({ issuer: 'https://login.example.com', audience: 'https://api.example.com' });
  */
 export function jwt<User extends AuthUser = JwtUser>(options: JwtOptions<User>): AuthAdapter<User> {
+  checkOptions('jwt({ … })', options, OPTIONS);
   return tokenAdapter(boundSettings(options), standardUser, options.user);
 }
 

@@ -1,6 +1,7 @@
 /** Checks the options of `jwt` when the program is loaded, so that a mistake shows before the first token. */
 
 import type { JSONWebKeySet } from 'jose';
+import { BOOLEAN, FUNCTION, listLike, type OptionRule, type OptionRules } from '../options.js';
 import type { Claims } from './claims.js';
 import { fetchableUrl } from './fetch-json.js';
 import { type KeySet, type KeySource, signingKeys } from './key-set.js';
@@ -29,6 +30,36 @@ export interface TokenOptions {
   readonly allowHttp?: boolean;
 }
 
+/** What the options of `TokenOptions` must be. */
+export const TOKEN_OPTIONS: OptionRules<TokenOptions> = {
+  requiredClaims: listLike("['email']"),
+  validate: FUNCTION,
+  clockTolerance: {
+    must: 'a number between 0 and 60 seconds',
+    holds: (value) => typeof value === 'number' && value >= 0 && value <= 60,
+  },
+  idPrefix: { must: 'a text, as in `auth0:`', holds: (value) => typeof value === 'string' },
+  allowHttp: BOOLEAN,
+};
+
+/** What the option `secret` must be. Its length and content are checked with the other settings. */
+export const SECRET: OptionRule = {
+  must: 'a text or a Uint8Array',
+  holds: (value) => typeof value === 'string' || value instanceof Uint8Array,
+  isFromEnvironment: true,
+  isSecret: true,
+};
+
+/** What the option `jwks` must be. */
+export const KEYS: OptionRule = {
+  must: 'the URL of the keys, or an object with the list `keys`',
+  holds: (value) => typeof value === 'string' || value instanceof URL || hasKeys(value),
+};
+
+function hasKeys(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Array.isArray((value as Partial<JSONWebKeySet>).keys);
+}
+
 /** What a token is checked against. */
 export interface JwtSettings {
   readonly issuers: readonly string[];
@@ -45,7 +76,7 @@ export interface JwtSettings {
   readonly idPrefix: string;
 }
 
-/** The checked form of options. */
+/** Options that are of the right types; what they say has not been checked. */
 export interface UncheckedSettings extends TokenOptions {
   readonly issuer: string | readonly string[];
   readonly audience?: string | readonly string[] | undefined;
@@ -82,10 +113,6 @@ export function boundSettings(options: UncheckedSettings): JwtSettings {
 export function settingsOf(options: UncheckedSettings): JwtSettings {
   const issuers = listOf(options.issuer, 'issuer') ?? [];
   const { clockTolerance = 5, allowHttp = false, idPrefix = '' } = options;
-  if (!(clockTolerance >= 0 && clockTolerance <= 60)) {
-    throw new TypeError(`\`clockTolerance\` must be between 0 and 60 seconds; ${clockTolerance} was given.`);
-  }
-  if (typeof idPrefix !== 'string') throw new TypeError('`idPrefix` must be a text, as in `auth0:`.');
   return {
     issuers,
     audience: listOf(options.audience, 'audience'),
@@ -121,9 +148,8 @@ function algorithmsOf({ secret, algorithms }: UncheckedSettings): readonly strin
   const wrong = algorithms?.filter((each) => !possible.includes(each)) ?? [];
   if (wrong.length > 0 || algorithms?.length === 0) {
     const key = secret === undefined ? 'public keys' : 'a secret';
-    throw new TypeError(
-      `\`algorithms\` may contain ${possible.join(', ')} with ${key}; ${wrong.join(', ')} was given.`,
-    );
+    const given = wrong.length > 0 ? wrong.join(', ') : 'an empty list';
+    throw new TypeError(`\`algorithms\` may contain ${possible.join(', ')} with ${key}; ${given} was given.`);
   }
   return algorithms ?? standard;
 }
@@ -140,7 +166,15 @@ function keySource(options: UncheckedSettings, issuers: readonly string[], allow
     const url = fetchableUrl(jwks, '`jwks`', allowHttp);
     return new RemoteKeys(issuer, async () => url);
   }
-  return fixedKeys(signingKeys(jwks));
+  return fixedKeys(givenKeys(jwks));
+}
+
+function givenKeys(jwks: JSONWebKeySet): KeySet {
+  try {
+    return signingKeys(jwks);
+  } catch (error) {
+    throw new TypeError(`\`jwks\` cannot be used: ${(error as Error).message}.`, { cause: error });
+  }
 }
 
 function fixedKeys(keys: KeySet): KeySource {

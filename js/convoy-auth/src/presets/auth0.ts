@@ -5,7 +5,8 @@ import type { AuthAdapter } from '../adapter.js';
 import { type Claims, type JwtUser, present, standardUser, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
 import { boundSettings } from '../jwt/settings.js';
-import { hostName, type PresetOptions } from './options.js';
+import { CHECKED_LATER, checkOptions, type OptionRules, textLike } from '../options.js';
+import { hostName, PRESET_OPTIONS, type PresetOptions } from './options.js';
 
 /** The options of `auth0`. */
 export interface Auth0Options<User extends AuthUser = Auth0User> extends PresetOptions<Auth0User, User> {
@@ -23,6 +24,13 @@ export interface Auth0User extends JwtUser {
   readonly organizationName?: string;
 }
 
+const OPTIONS: OptionRules<Auth0Options> = {
+  domain: CHECKED_LATER,
+  audience: CHECKED_LATER,
+  namespace: textLike('https://example.com/'),
+  ...PRESET_OPTIONS,
+};
+
 /**
  * Accepts access tokens of Auth0. `organization` is `org_id`, `permissions` those of role-based access control. `roles`,
  * `email` and `name` come from an Action, under `namespace`.
@@ -31,7 +39,8 @@ export interface Auth0User extends JwtUser {
  * const auth = auth0({ domain: 'example.eu.auth0.com', audience: 'https://api.example.com' });
  */
 export function auth0<User extends AuthUser = Auth0User>(options: Auth0Options<User>): AuthAdapter<User> {
-  const issuer = `https://${hostName(options.domain, 'domain')}/`;
+  checkOptions('auth0({ … })', options, OPTIONS);
+  const issuer = `https://${hostName(options.domain, 'domain', 'example.eu.auth0.com')}/`;
   const { namespace } = options;
   const settings = boundSettings({
     ...options,

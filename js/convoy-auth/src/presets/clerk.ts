@@ -5,7 +5,8 @@ import type { AuthAdapter } from '../adapter.js';
 import { type Claims, type JwtUser, present, profile, record, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
 import { boundSettings } from '../jwt/settings.js';
-import { hostName, type PresetOptions } from './options.js';
+import { CHECKED_LATER, checkOptions, type OptionRules, textLike } from '../options.js';
+import { hostName, PRESET_OPTIONS, type PresetOptions, providerUrl } from './options.js';
 
 /** The options of `clerk`. */
 export interface ClerkOptions<User extends AuthUser = ClerkUser> extends PresetOptions<ClerkUser, User> {
@@ -29,6 +30,14 @@ export interface ClerkUser extends JwtUser {
   readonly impersonator?: string;
 }
 
+const OPTIONS: OptionRules<ClerkOptions> = {
+  publishableKey: { must: 'a text, as in `pk_live_…`', holds: (value) => typeof value === 'string' },
+  issuer: textLike('https://clerk.example.com'),
+  authorizedParties: CHECKED_LATER,
+  audience: CHECKED_LATER,
+  ...PRESET_OPTIONS,
+};
+
 /**
  * Accepts session tokens of Clerk. `organization` is the active organization, `roles` the caller's role in it
  * (`org:admin`), `permissions` the permissions (`org:invoices:create`). A pending session counts as not signed in, as in
@@ -38,12 +47,14 @@ export interface ClerkUser extends JwtUser {
  * const auth = clerk({ publishableKey: 'pk_live_…', authorizedParties: ['https://example.com'] });
  */
 export function clerk<User extends AuthUser = ClerkUser>(options: ClerkOptions<User>): AuthAdapter<User> {
-  const issuer = options.issuer?.replace(/\/$/, '') ?? `https://${frontendApi(options.publishableKey)}`;
-  const { validate = () => true } = options;
+  checkOptions('clerk({ … })', options, OPTIONS);
+  const { jwks, allowHttp = false, validate = () => true } = options;
+  const given = options.issuer ?? `https://${frontendApi(options.publishableKey)}`;
+  const issuer = providerUrl(given, 'issuer', allowHttp || jwks !== undefined);
   const settings = boundSettings({
     ...options,
     issuer,
-    jwks: options.jwks ?? `${issuer}/.well-known/jwks.json`,
+    jwks: jwks ?? `${issuer}/.well-known/jwks.json`,
     algorithms: ['RS256'],
     validate: (claims) => claims.sts !== 'pending' && validate(claims),
   });
@@ -57,7 +68,7 @@ function frontendApi(key: string | undefined): string {
   if (!/^[\w.-]+\$$/.test(host)) {
     throw new TypeError('Set `publishableKey` (pk_live_… or pk_test_…) or `issuer`. Is an environment variable unset?');
   }
-  return hostName(host.slice(0, -1), 'publishableKey');
+  return hostName(host.slice(0, -1), 'publishableKey', 'clerk.example.com');
 }
 
 function clerkUser(claims: Claims): ClerkUser {

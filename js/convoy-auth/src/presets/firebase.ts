@@ -5,7 +5,8 @@ import type { AuthAdapter } from '../adapter.js';
 import { type Claims, type JwtUser, present, profile, record, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
 import { boundSettings } from '../jwt/settings.js';
-import type { PresetOptions } from './options.js';
+import { CHECKED_LATER, checkOptions, type OptionRules, shown, textLike } from '../options.js';
+import { PRESET_OPTIONS, type PresetOptions } from './options.js';
 
 /** The options of `firebase`. */
 export interface FirebaseOptions<User extends AuthUser = FirebaseUser> extends PresetOptions<FirebaseUser, User> {
@@ -25,6 +26,12 @@ export interface FirebaseUser extends JwtUser {
   readonly isAnonymous: boolean;
 }
 
+const OPTIONS: OptionRules<FirebaseOptions> = {
+  projectId: CHECKED_LATER,
+  tenant: textLike('tenant-1'),
+  ...PRESET_OPTIONS,
+};
+
 const KEYS = 'https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com';
 
 /**
@@ -35,8 +42,11 @@ const KEYS = 'https://www.googleapis.com/service_accounts/v1/jwk/securetoken@sys
  * const auth = firebase({ projectId: 'example-project' });
  */
 export function firebase<User extends AuthUser = FirebaseUser>(options: FirebaseOptions<User>): AuthAdapter<User> {
+  checkOptions('firebase({ … })', options, OPTIONS);
   const { projectId, tenant, validate = () => true, clockTolerance = 5 } = options;
-  if (!/^[a-z][a-z0-9-]*$/.test(projectId)) throw new TypeError('`projectId` must be the id of a Firebase project.');
+  if (typeof projectId !== 'string' || !/^[a-z][a-z0-9-]*$/.test(projectId)) {
+    throw new TypeError(`\`projectId\` must be the id of a Firebase project; ${shown(projectId)} was given.`);
+  }
   const settings = boundSettings({
     ...options,
     issuer: `https://securetoken.google.com/${projectId}`,

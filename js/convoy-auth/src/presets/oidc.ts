@@ -5,7 +5,8 @@ import type { AuthAdapter } from '../adapter.js';
 import { type Claims, type JwtUser, present, record, standardUser, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
 import { boundSettings } from '../jwt/settings.js';
-import type { PresetOptions } from './options.js';
+import { CHECKED_LATER, checkOptions, type OptionRules, required, textLike } from '../options.js';
+import { PRESET_OPTIONS, type PresetOptions } from './options.js';
 
 /** The options of `oidc`. */
 export interface OidcOptions<User extends AuthUser = OidcUser> extends PresetOptions<OidcUser, User> {
@@ -27,6 +28,14 @@ export interface OidcUser extends JwtUser {
   readonly groups?: readonly string[];
 }
 
+const OPTIONS: OptionRules<OidcOptions> = {
+  issuer: required(textLike('https://login.example.com')),
+  audience: CHECKED_LATER,
+  authorizedParties: CHECKED_LATER,
+  client: textLike('api'),
+  ...PRESET_OPTIONS,
+};
+
 /**
  * Accepts access tokens of an OpenID Connect server, whose keys are found by discovery. `roles` are those of the realm and
  * of `client` (Keycloak), or the claim `roles`; `organization` is `org_id`, or the only organization in Keycloak's
@@ -36,6 +45,7 @@ export interface OidcUser extends JwtUser {
  * const auth = oidc({ issuer: 'https://login.example.com/realms/example', authorizedParties: ['web'] });
  */
 export function oidc<User extends AuthUser = OidcUser>(options: OidcOptions<User>): AuthAdapter<User> {
+  checkOptions('oidc({ … })', options, OPTIONS);
   const { client } = options;
   return tokenAdapter(boundSettings(options), (claims) => oidcUser(claims, client), options.user);
 }

@@ -3,7 +3,9 @@
 import type { AuthUser } from '@avvos/convoy';
 import type { JSONWebKeySet } from 'jose';
 import type { Claims } from '../jwt/claims.js';
-import type { TokenOptions } from '../jwt/settings.js';
+import { fetchableUrl } from '../jwt/fetch-json.js';
+import { KEYS, TOKEN_OPTIONS, type TokenOptions } from '../jwt/settings.js';
+import { FUNCTION, type OptionRules, shown } from '../options.js';
 
 /** What a preset lets programs change. */
 export interface PresetOptions<Standard extends AuthUser, User extends AuthUser> extends TokenOptions {
@@ -13,9 +15,23 @@ export interface PresetOptions<Standard extends AuthUser, User extends AuthUser>
   readonly jwks?: string | URL | JSONWebKeySet;
 }
 
+/** What the options of all presets must be. */
+export const PRESET_OPTIONS: OptionRules<PresetOptions<AuthUser, AuthUser>> = {
+  user: FUNCTION,
+  jwks: KEYS,
+  ...TOKEN_OPTIONS,
+};
+
+/** The address of a provider, without a slash at its end. If its keys are from elsewhere, `allowHttp` may be true. */
+export function providerUrl(value: string, name: string, allowHttp: boolean): string {
+  fetchableUrl(value, `\`${name}\``, allowHttp);
+  return value.replace(/\/$/, '');
+}
+
 /** A host name, as in `example.auth0.com`: users often paste a URL. */
-export function hostName(value: string, name: string): string {
-  const host = /^(?:https:\/\/)?([\w.-]+(?::\d+)?)\/?$/.exec(value)?.[1];
-  if (host === undefined) throw new TypeError(`\`${name}\` must be a host name; ${JSON.stringify(value)} was given.`);
-  return host;
+export function hostName(value: unknown, name: string, example: string): string {
+  const text = typeof value === 'string' ? value : '';
+  const host = /^(?:https:\/\/)?([\w.-]+(?::\d+)?)\/?$/.exec(text)?.[1];
+  if (host !== undefined) return host;
+  throw new TypeError(`\`${name}\` must be a host name, as in \`${example}\`; ${shown(value)} was given.`);
 }

@@ -4,8 +4,9 @@ import type { AuthUser } from '@avvos/convoy';
 import type { AuthAdapter } from '../adapter.js';
 import { type Claims, flag, type JwtUser, present, record, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
-import { boundSettings } from '../jwt/settings.js';
-import type { PresetOptions } from './options.js';
+import { boundSettings, SECRET } from '../jwt/settings.js';
+import { checkOptions, type OptionRules, required, textLike } from '../options.js';
+import { PRESET_OPTIONS, type PresetOptions, providerUrl } from './options.js';
 
 /** The options of `supabase`. */
 export interface SupabaseOptions<User extends AuthUser = SupabaseUser> extends PresetOptions<SupabaseUser, User> {
@@ -27,6 +28,12 @@ export interface SupabaseUser extends JwtUser {
   readonly assuranceLevel?: string;
 }
 
+const OPTIONS: OptionRules<SupabaseOptions> = {
+  url: required(textLike('https://abcdefgh.supabase.co')),
+  secret: SECRET,
+  ...PRESET_OPTIONS,
+};
+
 /**
  * Accepts access tokens of signed-in users of Supabase; not the project's own keys (`anon`, `service_role`). `roles`,
  * `permissions` and `organization` are those of `app_metadata`: users can edit their `user_metadata`, from which only the
@@ -36,13 +43,15 @@ export interface SupabaseUser extends JwtUser {
  * const auth = supabase({ url: 'https://abcdefgh.supabase.co' });
  */
 export function supabase<User extends AuthUser = SupabaseUser>(options: SupabaseOptions<User>): AuthAdapter<User> {
-  const issuer = `${options.url.replace(/\/$/, '')}/auth/v1`;
-  const { secret, validate = () => true } = options;
+  checkOptions('supabase({ … })', options, OPTIONS);
+  const { url, secret, jwks, allowHttp = false, validate = () => true } = options;
+  const isFetched = secret === undefined && jwks === undefined;
+  const issuer = `${providerUrl(url, 'url', allowHttp || !isFetched)}/auth/v1`;
   const settings = boundSettings({
     ...options,
     issuer,
     audience: 'authenticated',
-    ...(secret === undefined ? { jwks: options.jwks ?? `${issuer}/.well-known/jwks.json` } : {}),
+    ...(secret === undefined ? { jwks: jwks ?? `${issuer}/.well-known/jwks.json` } : {}),
     validate: (claims) => claims.role === 'authenticated' && validate(claims),
   });
   return tokenAdapter(settings, supabaseUser, options.user);

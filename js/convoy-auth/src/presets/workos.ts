@@ -5,7 +5,8 @@ import type { AuthAdapter } from '../adapter.js';
 import { type Claims, type JwtUser, present, record, standardUser, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
 import { settingsOf } from '../jwt/settings.js';
-import type { PresetOptions } from './options.js';
+import { CHECKED_LATER, checkOptions, type OptionRules, shown } from '../options.js';
+import { PRESET_OPTIONS, type PresetOptions } from './options.js';
 
 /** The options of `workos`. */
 export interface WorkosOptions<User extends AuthUser = WorkosUser> extends PresetOptions<WorkosUser, User> {
@@ -25,6 +26,12 @@ export interface WorkosUser extends JwtUser {
   readonly impersonator?: string;
 }
 
+const OPTIONS: OptionRules<WorkosOptions> = {
+  clientId: CHECKED_LATER,
+  issuer: CHECKED_LATER,
+  ...PRESET_OPTIONS,
+};
+
 /**
  * Accepts access tokens of WorkOS AuthKit. They have no audience: the keys are those of your client id alone.
  * `organization` is `org_id`; `roles` are the roles in it.
@@ -33,8 +40,13 @@ export interface WorkosUser extends JwtUser {
  * const auth = workos({ clientId: 'client_01H…' });
  */
 export function workos<User extends AuthUser = WorkosUser>(options: WorkosOptions<User>): AuthAdapter<User> {
+  checkOptions('workos({ … })', options, OPTIONS);
   const { clientId, validate = () => true } = options;
-  if (!/^client_\w+$/.test(clientId)) throw new TypeError('`clientId` must be a client id of WorkOS: client_….');
+  if (typeof clientId !== 'string' || !/^client_\w+$/.test(clientId)) {
+    throw new TypeError(
+      `\`clientId\` must be a client id of WorkOS, as in \`client_01H…\`; ${shown(clientId)} was given.`,
+    );
+  }
   const api = 'https://api.workos.com';
   const settings = settingsOf({
     ...options,
