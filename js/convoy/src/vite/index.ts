@@ -10,23 +10,15 @@ import path from 'node:path';
 import type { Plugin, ResolvedConfig, ViteDevServer } from 'vite';
 import { type DevServer, DevServers } from './dev-server.js';
 import { showProblems } from './overlay.js';
+import { type ConvoyPluginOptions, checkPluginOptions } from './plugin-options.js';
 import { API_PATHS, proxyToConvoy } from './proxy.js';
 import { addPageShortcut } from './shortcut.js';
 
-/** Options of the plugin; all of them are optional. */
-export interface ConvoyPluginOptions {
-  /** The folder that contains `convoy/`, relative to Vite's root. Default: Vite's root. */
-  readonly root?: string;
-  /** The schema file, relative to `root`. Default: `convoy/schema.ts`. */
-  readonly schema?: string;
-  /** The port of Convoy's own listener, for programs other than the page. Default: any free port. */
-  readonly port?: number;
-  /** Print more, including stacks. */
-  readonly verbose?: boolean;
-}
+export type { ConvoyPluginOptions };
 
 /** Runs Convoy inside Vite's development server. Has no effect on builds, previews and Vitest. */
 export function convoy(options: ConvoyPluginOptions = {}): Plugin {
+  checkPluginOptions(options);
   /** The running `convoy dev` of each Vite server; a restart of Vite makes a second server before the first one closes. */
   const running = new WeakMap<ResolvedConfig, { readonly devServer: DevServer; release(): Promise<void> }>();
   /** The server that requests go to: that of the newest Vite server. */
