@@ -2,7 +2,8 @@
 
 import { parseMaybeAsync, refuseDroppedKeys, strippedKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
-import { formatPath, jsonText, sendingProblem } from '../values/json.js';
+import { formatPath, jsonText } from '../values/json.js';
+import { resultProblem } from '../values/server-json.js';
 import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import type { DevWarnings } from './dev-warnings.js';
 import { ARGUMENTS } from './functions.js';
@@ -12,7 +13,7 @@ import { parseJson } from './parse-json.js';
 export function argumentsJson(args: unknown): string {
   const value = args ?? {};
   const sent = boundedValue('The arguments', value, MAX_MESSAGE_BYTES);
-  const problem = sendingProblem(value);
+  const problem = resultProblem(value);
   if (problem === null) return jsonText(sent) ?? '{}';
   const place = formatPath(problem.path) || 'The arguments';
   throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {

@@ -10,6 +10,7 @@
 
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, problemIn } from '../values/json.js';
+import { SERVER_REPLACEMENTS } from '../values/server-json.js';
 
 /** What every user has. Adapters add more fields: plain data, with times in milliseconds since 1970. */
 export interface AuthUser {
@@ -212,7 +213,7 @@ function observedUser<User extends AuthUser>(user: User, record: RecordQuestion)
 
 /** A frozen copy of `user`, as it was given. */
 function checkedCopy<User extends AuthUser>(user: User): User {
-  const problem = problemIn(user, { callsToJSON: false, lossy: null });
+  const problem = problemIn(user, { callsToJSON: false, lossy: null, replacements: SERVER_REPLACEMENTS });
   if (problem !== null) throw problemAt(formatPath(['user', ...problem.path]), problem.reason);
   if (Array.isArray(user) || typeof user !== 'object') throw problemAt('user', 'is no object');
   if (typeof user.id !== 'string' || user.id === '') throw problemAt('user.id', 'is no text, or is empty');

@@ -2,7 +2,8 @@
 
 import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
-import { formatPath, type JsonProblem, jsonText, sendingProblem } from '../values/json.js';
+import { formatPath, type JsonProblem, jsonText } from '../values/json.js';
+import { resultProblem } from '../values/server-json.js';
 import { boundedValue, DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import { ResultError } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
@@ -24,7 +25,7 @@ export function resultJson(name: string, result: unknown, options: ResultOptions
   if (result === undefined || result === null) return 'null';
   const sent = boundedValue(`${name}: its result`, result, maxBytes);
   if (lossy !== null) return lossyJson(name, result, sent, lossy);
-  const problem = sendingProblem(result);
+  const problem = resultProblem(result);
   if (problem !== null) throw new ResultError(`${name}: ${describeProblem(problem)}.`);
   return jsonText(sent) ?? 'null';
 }
@@ -34,7 +35,7 @@ function lossyJson(name: string, result: unknown, sent: unknown, lossy: LossyVal
   try {
     lossy.adopt(result);
     if (sent !== result) lossy.adopt(sent);
-    const problem = sendingProblem(result, lossy);
+    const problem = resultProblem(result, lossy);
     if (problem === null) return lossy.stringify(sent);
     throw new ResultError(`${name}: ${describeProblem(problem)}. ${describeOrigins(lossy)}`);
   } catch (error) {

@@ -4,7 +4,8 @@
  * of the old code is freed with its threads.
  */
 
-import { formatPath, sendingProblem } from '../values/json.js';
+import { formatPath } from '../values/json.js';
+import { resultProblem } from '../values/server-json.js';
 import { type Auth, isAuth } from './auth.js';
 import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import { rethrowAsConvoyError } from './engine-errors.js';
@@ -74,7 +75,7 @@ export class WorkerThreads implements Executor {
   registerContext(given: object): ReturnType<Executor['registerContext']> {
     const { auth, context } = partsOf(given);
     const sent = boundedValue('The context', context, MAX_MESSAGE_BYTES);
-    const problem = sendingProblem(context);
+    const problem = resultProblem(context);
     if (problem !== null) {
       const where = formatPath(['context', ...problem.path]);
       throw new TypeError(`\`${where}\` ${problem.reason}. A context is sent to a worker as JSON.`);

@@ -3,7 +3,8 @@
  * parameter, or from a cast such as `$1::int`.
  */
 
-import { formatPath, type JsonProblem, sendingProblem } from '../values/json.js';
+import { formatPath, type JsonProblem } from '../values/json.js';
+import { resultProblem } from '../values/server-json.js';
 import { storageProblem } from '../values/storable-json.js';
 
 /** Thrown for a value without a text form; the message is the reason. */
@@ -51,7 +52,7 @@ function objectText(value: object): string {
   if (value instanceof Uint8Array) return bytesText(value);
   if (!isPlain(value))
     throw new NoTextForm(`is a ${className(value)}; pass a string, a number, a Date or a plain object`);
-  const unsendable = sendingProblem(value);
+  const unsendable = resultProblem(value);
   if (unsendable !== null) throw noJson(unsendable);
   const text = checkedText(JSON.stringify(value));
   // Text that is valid in JSON and invalid in Postgres always contains an escape.

@@ -27,13 +27,15 @@ export interface JsonCheck {
   /** Values that have a `toJSON` are replaced by what it returns. */
   readonly callsToJSON: boolean;
   readonly lossy: LossyText | null;
+  /** What to use instead of an object of a class, by its name. Without a prototype. */
+  readonly replacements: Readonly<Record<string, string>>;
   /** Checks texts and keys. */
   readonly textProblem?: (text: string) => JsonProblem | null;
 }
 
 /** The first part of `value` that cannot be sent as JSON, or `null`. `Date` and other `toJSON` values are allowed. */
-export function sendingProblem(value: unknown, lossy: LossyText | null = null): JsonProblem | null {
-  return problemIn(value, { callsToJSON: true, lossy });
+export function sendingProblem(value: unknown): JsonProblem | null {
+  return problemIn(value, { callsToJSON: true, lossy: null, replacements: REPLACEMENTS });
 }
 
 /** The JSON of `value`; `undefined` where its `toJSON` returns `undefined`. */
@@ -72,7 +74,7 @@ export function problemIn(value: unknown, check: JsonCheck, depth = 0): JsonProb
 }
 
 function structureProblem(value: object, check: JsonCheck, depth: number): JsonProblem | null {
-  const { callsToJSON, lossy, textProblem } = check;
+  const { callsToJSON, lossy, textProblem, replacements } = check;
   if (depth >= MAX_DEPTH && lossy?.isStored(value) !== true)
     return problemHere(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
   const isList = Array.isArray(value);
@@ -83,7 +85,7 @@ function structureProblem(value: object, check: JsonCheck, depth: number): JsonP
   }
   if (!isList && !isPlain(value)) {
     const name = value.constructor?.name ?? 'object without a class';
-    return problemHere(`is a ${name}, which JSON cannot represent; ${REPLACEMENT[name] ?? 'use a plain object'}`);
+    return problemHere(`is a ${name}, which JSON cannot represent; ${replacements[name] ?? 'use a plain object'}`);
   }
   // The keys of a list include its holes.
   for (const key of isList ? value.keys() : Object.keys(value)) {
@@ -96,12 +98,11 @@ function structureProblem(value: object, check: JsonCheck, depth: number): JsonP
   return null;
 }
 
-const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
-  Date: 'store a number (date.getTime()) or a string (date.toISOString())',
+/** What to use instead of objects that a client may have, too. */
+export const REPLACEMENTS: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
   Map: 'use a plain object',
   Set: 'use an array',
   Promise: 'await it first',
-  TableScan: 'end the query with collect(), take(n) or first()',
 });
 
 function isPlain(value: object): boolean {

@@ -5,10 +5,11 @@
  */
 import { ConvoyError } from './errors.js';
 import { formatPath, type JsonProblem, type LossyText, problemHere, problemIn } from './json.js';
+import { SERVER_REPLACEMENTS } from './server-json.js';
 
 /** The first part of `value` that cannot be stored in a document, or `null`. Keys with `undefined` count as absent. */
 export function storageProblem(value: unknown, lossy: LossyText | null = null): JsonProblem | null {
-  return problemIn(value, { callsToJSON: false, lossy, textProblem });
+  return problemIn(value, { callsToJSON: false, lossy, replacements: SERVER_REPLACEMENTS, textProblem });
 }
 
 /**
