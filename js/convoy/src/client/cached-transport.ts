@@ -5,7 +5,7 @@
 import { type ConvoyError, isConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
 import { deferredSubscription } from './deferred-subscription.js';
-import { ResultCache } from './result-cache.js';
+import { cacheScope, ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
 import type {
   CallRequest,
@@ -21,10 +21,11 @@ export interface CacheOptions {
   /** Where they are kept, such as `indexedDbStore()`. */
   readonly store: AsyncStore;
   /**
-   * Who is signed in, such as a user's id. Results are displayed only to the one they were sent to. With `null`, nothing
-   * is read or stored. When it changes, and when a query fails with `UNAUTHORIZED` or `FORBIDDEN`, they are deleted.
+   * Who is signed in, such as a user's id. Results are displayed only to the one they were sent to. With `null` or
+   * `undefined`, nothing is read or stored. When it changes, and when a query fails with `UNAUTHORIZED` or `FORBIDDEN`,
+   * they are deleted.
    */
-  readonly scope: () => string | null;
+  readonly scope: () => string | null | undefined;
   /**
    * The version of the application, such as the hash of its commit: results that another version has stored are
    * deleted, because they may have another form.
@@ -84,7 +85,7 @@ export class CachedTransport implements Transport {
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
-    const scope = this.#options.scope();
+    const scope = cacheScope(this.#options);
     this.#scope ??= scope;
     // Until `refreshAuth`, the connection is still that of the one before.
     const isKept = request.persist !== false && scope !== null && scope === this.#scope && !this.#closed;
@@ -92,7 +93,7 @@ export class CachedTransport implements Transport {
   }
 
   refreshAuth(): void {
-    const scope = this.#options.scope();
+    const scope = cacheScope(this.#options);
     if (scope !== this.#scope) this.#callers += 1;
     this.#scope = scope;
     if (scope !== this.#firstScope) void this.#load();
@@ -146,6 +147,12 @@ export class CachedTransport implements Transport {
   }
 
   async #open(): Promise<void> {
+    for (const name of ['maxAgeMs', 'maxBytes'] as const) {
+      const limit: unknown = this.#options[name];
+      if (limit === undefined || (typeof limit === 'number' && limit >= 0)) continue;
+      const problem = `\`${name}\` must be a number that is not negative, not ${String(limit)}.`;
+      return console.error(`Convoy: results of live queries are not kept: ${problem}`);
+    }
     try {
       const cache = await ResultCache.open(this.#options, this.#name, this.#firstScope);
       this.#cache = cache;

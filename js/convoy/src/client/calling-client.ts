@@ -25,6 +25,8 @@ const completed = new WeakMap<object, ConvoyClient>();
 
 /** Returns `client` itself, or a complete client that sends its calls through it. */
 export function completeClient(client: ConvoyClient | CallingClient): ConvoyClient {
+  if (Object(client) !== client)
+    throw new TypeError(`The client given to the hooks is ${client}. Pass createConvoyClient().`);
   if ('liveQuery' in client) return client;
   const existing = completed.get(client);
   if (existing) return existing;
@@ -57,29 +59,12 @@ class CallingTransport implements Transport {
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
-    if (!this.#warned) warnInDevelopment();
+    // Few pages have such a client. Where the code cannot be loaded, the warning is left out.
+    if (!this.#warned) import('./calling-warning.js').then((code) => code.warnInDevelopment()).catch(() => {});
     this.#warned = true;
     queueMicrotask(() => sink.connection({ connectionState: 'disabled', isReconnecting: false }));
     return oneShotQuery(this, request, sink);
   }
 
   close(): void {}
-}
-
-function warnInDevelopment(): void {
-  if (isProduction()) return;
-  console.warn(
-    'Convoy: the client given to the hooks has no live queries, so each query is called once and is not live. ' +
-      '`createConvoyClient` creates one that keeps queries current.',
-  );
-}
-
-function isProduction(): boolean {
-  try {
-    // Exactly this expression: bundlers replace it with the mode.
-    return process.env.NODE_ENV === 'production';
-  } catch {
-    // Without a bundler, browsers have no `process`.
-    return false;
-  }
 }

@@ -7,6 +7,7 @@ import type { ActionArgument, ClientMethods, MutationArgument, QueryArgument } f
 import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { CacheOptions } from './cached-transport.js';
 import { canonicalArgs } from './canonical.js';
+import { checkOptions } from './check-options.js';
 import { type AuthSource, Endpoint, type HeadersSource, type TraceparentSource } from './endpoint.js';
 import { partsOf } from './inspection.js';
 import { LazyCachedTransport } from './lazy-cached-transport.js';
@@ -147,12 +148,12 @@ export interface ConvoyClient {
 
 /** Creates a client. Without `baseUrl` it uses the origin of the page. */
 export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyClient {
+  checkOptions(options);
+  const { persist, cache } = options;
   const baseUrl = (options.baseUrl ?? globalThis.location?.origin ?? '').replace(/\/+$/, '');
-  const { fetch, headers, auth, traceparent } = options;
-  const endpoint = new Endpoint({ baseUrl, fetch, headers, auth, traceparent });
-  const direct = options.transport ?? new LiveTransport({ endpoint });
-  const transport = options.cache === undefined ? direct : new LazyCachedTransport(direct, options.cache, baseUrl);
-  return new TransportClient(baseUrl, transport, options.persist);
+  const direct = options.transport ?? new LiveTransport({ endpoint: new Endpoint({ ...options, baseUrl }) });
+  const transport = cache ? new LazyCachedTransport(direct, cache, baseUrl) : direct;
+  return new TransportClient(baseUrl, transport, persist);
 }
 
 class TransportClient implements ConvoyClient {

@@ -66,7 +66,7 @@ export class ComponentQuery<Ref extends AnyQueryRef> {
 
   /** The live query for these arguments, which are compared by value: the same object until they change. */
   select(args: ArgsOrSkip<Ref> | undefined, options: ComponentQueryOptions): LiveQuery<ResultOfRef<Ref>> {
-    const text = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
+    const text = isSkipped(args, options.enabled) ? null : canonicalArgs(args);
     const liveness = options.subscribe === false ? 'once' : 'live';
     const key = text === null ? null : `${liveness} ${text}`;
     if (this.#selected === null || this.#selected.key !== key) {

@@ -7,6 +7,7 @@
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
+import { stringOrNull } from './check-options.js';
 import { acknowledgedBy, ConsistencyToken } from './consistency-token.js';
 
 /** The token itself, or a function called before every request, so that a renewed token is used. */
@@ -126,7 +127,8 @@ export class Endpoint {
   /** The current bearer token, if there is one. */
   async token(): Promise<string | null> {
     const { auth } = this.options;
-    return fromApplication(async () => (typeof auth === 'function' ? await auth() : auth) || null);
+    const token = await fromApplication(async () => (typeof auth === 'function' ? await auth() : auth) || null);
+    return stringOrNull('auth', token);
   }
 
   /** The header by which a call becomes part of the caller's trace. */

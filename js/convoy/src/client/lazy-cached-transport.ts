@@ -3,6 +3,7 @@
  * and queries wait for it, in their order. Other calls do not wait. If it cannot be loaded, nothing is kept.
  */
 import type { CachedTransport, CacheOptions } from './cached-transport.js';
+import { scopeOf } from './check-options.js';
 import { deferredSubscription } from './deferred-subscription.js';
 import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
@@ -15,7 +16,7 @@ export class LazyCachedTransport implements Transport {
   /** Clients with the same name share their results. */
   constructor(direct: Transport, options: CacheOptions, name: string) {
     this.#direct = direct;
-    this.#loading = this.#load(options, name, options.scope());
+    this.#loading = this.#load(options, name, scopeOf(options));
   }
 
   /** The connection of the default transport, for development tools. */
@@ -52,7 +53,10 @@ export class LazyCachedTransport implements Transport {
       const { CachedTransport } = await import('./cached-transport.js');
       this.#loaded = new CachedTransport(this.#direct, { options, name, firstScope });
     } catch (error) {
-      console.warn('Convoy: results of live queries are not kept, because a part of the client is missing.', error);
+      console.warn(
+        'Convoy: results of live queries are not kept, because a part of the client could not be loaded.',
+        error,
+      );
     }
     return this.#transport;
   }

@@ -3,6 +3,7 @@
  * In a page, loading begins when the client is created; elsewhere, with its first mutation.
  */
 import { ConvoyError } from '../values/errors.js';
+import { scopeOf } from './check-options.js';
 import { unavailable } from './endpoint.js';
 import type { LiveQueries } from './live-query.js';
 import type { MutationRequest, Mutations } from './mutations.js';
@@ -53,7 +54,7 @@ export class LazyMutations {
     this.#firstScope = this.#scope();
     // Those of earlier pages are sent at once.
     if (loaded !== null) this.#use(loaded);
-    else if (options.persist !== undefined) loadMutations().then((code) => this.#use(code), warnNotKept);
+    else if (options.persist) loadMutations().then((code) => this.#use(code), warnNotKept);
     // A page may be offline, or another version deployed, by its first mutation.
     else if (typeof window !== 'undefined') preloadMutations();
   }
@@ -117,7 +118,7 @@ export class LazyMutations {
 
   /** Who is signed in, where mutations are kept. */
   #scope(): string | null {
-    return this.#options.persist?.scope() ?? null;
+    return scopeOf(this.#options.persist);
   }
 }
 
@@ -126,5 +127,5 @@ export function tooManyWait(): ConvoyError {
 }
 
 export function warnNotKept(error: unknown): void {
-  console.warn('Convoy: mutations cannot be kept, because a part of the client could not be loaded.', error);
+  console.warn('Convoy: mutations are not kept, because a part of the client could not be loaded.', error);
 }

@@ -4,6 +4,7 @@
  * so that it takes effect once.
  */
 import { ConvoyError, isConvoyError } from '../values/errors.js';
+import { scopeOf } from './check-options.js';
 import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { type LazyMutationsOptions, MAX_WAITING, tooManyWait, warnNotKept } from './lazy-mutations.js';
@@ -76,8 +77,8 @@ export class Mutations {
   constructor(transport: Transport, live: LiveQueries, { persist, name, firstScope }: MutationsOptions) {
     this.#transport = transport;
     this.#live = live;
-    this.#scope = () => persist?.scope() ?? null;
-    if (persist !== undefined) this.#load(this.#keep(persist, name, firstScope));
+    this.#scope = () => scopeOf(persist);
+    if (persist) this.#load(this.#keep(persist, name, firstScope));
   }
 
   /** `caller` was signed in when the mutation was called. */
@@ -85,7 +86,8 @@ export class Mutations {
     this.#live.layers?.refuseWhileApplying();
     if (request.optimistic !== undefined) this.prepareOptimistic();
     const start = async () => {
-      if (caller !== null && this.#scope() !== caller) throw signedOut(request.name);
+      const scope = this.#scope();
+      if (caller !== null && scope !== caller) throw signedOut(request.name);
       return this.#run(request);
     };
     // In `pagehide` there is no later moment.
@@ -144,7 +146,14 @@ export class Mutations {
 
   /** The token or cookie of the caller has changed: someone else may be signed in. */
   callerChanged(): void {
-    this.#persisted?.scope();
+    try {
+      this.#persisted?.scope();
+    } catch (error) {
+      console.error(
+        'Convoy: mutations that are kept stay in their store, because it is unknown who is signed in.',
+        error,
+      );
+    }
   }
 
   /** Ends the delays of mutations that wait for another attempt; the transport ends those in flight. */

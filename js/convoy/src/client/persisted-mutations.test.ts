@@ -191,6 +191,72 @@ test('are deleted at a sign-out, and those that wait are rejected', async () => 
   await anonymous;
 });
 
+test('are not kept while `scope` returns undefined, which counts as null', async () => {
+  let user: string | undefined = 'ann';
+  const { client, numbers } = page(undefined, { scope: () => user });
+  const sent = client.mutation(add, { n: 1 });
+  sent.catch(() => {});
+  await until(() => expect(numbers()).toEqual([1]));
+  expect(kept()).toEqual(['{"n":1}']);
+  user = undefined;
+  client.refreshAuth();
+  await until(() => expect(kept()).toEqual([]));
+  const anonymous = page(() => 'ok', { scope: () => user });
+  let keptWhenSent: unknown;
+  anonymous.transport.answer = () => {
+    keptWhenSent = kept();
+    return 'ok';
+  };
+  expect(await anonymous.client.mutation(add, { n: 2 })).toBe('ok');
+  expect(keptWhenSent).toEqual([]);
+});
+
+/** A page on which `scope` returns a promise from its second call on, until `scope` is mended. */
+function pageWithPromise(answer: HandTransport['answer'], valid = 1) {
+  let calls = 0;
+  const broken = { isMended: false };
+  const opened = page(answer, {
+    scope: () => (calls++ < valid || broken.isMended ? scope : (Promise.resolve(scope) as never)),
+  });
+  return { ...opened, broken };
+}
+
+test('stay in the store, and new ones are refused, while `scope` returns no string', async () => {
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await until(() => expect(first.numbers()).toEqual([1]));
+  const { client, numbers, broken } = pageWithPromise(() => 'ok');
+  await until(() => expect(logged).toHaveBeenCalledWith(expect.stringContaining('are not sent'), expect.anything()));
+  await expect(client.mutation(add, { n: 2 })).rejects.toMatchObject({
+    code: 'UNAUTHORIZED',
+    message: '`scope` must return a string or null, not `[object Promise]`.',
+  });
+  client.refreshAuth();
+  expect(logged).toHaveBeenLastCalledWith(expect.stringContaining('stay in their store'), expect.anything());
+  expect(numbers()).toEqual([]);
+  expect(kept()).toEqual(['{"n":1}']);
+  broken.isMended = true;
+  expect(await client.mutation(add, { n: 3 })).toBe('ok');
+  const next = page(() => 'ok');
+  await until(() => expect(next.numbers()).toEqual([1]));
+  expect(failures).toEqual([]);
+});
+
+test('of an earlier page stay in the store where `scope` returns no string before another attempt', async () => {
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await until(() => expect(first.numbers()).toEqual([1]));
+  const again = () => Promise.reject(new ConvoyError('UNAVAILABLE', 'away', { details: { repeatable: true } }));
+  // At the creation of the client, of the code that keeps mutations, before it looks at this one, and before it sends it.
+  const { numbers } = pageWithPromise(again, 4);
+  await until(() => expect(logged).toHaveBeenCalledWith(expect.stringContaining('are not sent'), expect.anything()));
+  expect(numbers()).toEqual([1]);
+  expect(kept()).toEqual(['{"n":1}']);
+  expect(failures).toEqual([]);
+});
+
 test('are sent without being kept where the store fails', async () => {
   const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
   const fail = () => Promise.reject(new Error('the quota is used up'));

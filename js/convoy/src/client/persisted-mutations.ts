@@ -5,6 +5,7 @@
  */
 import type { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
+import { scopeOf } from './check-options.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { holdLock, isLockHeld } from './page-locks.js';
 import { unref } from './unref.js';
@@ -15,9 +16,10 @@ export interface PersistOptions {
   readonly store: AsyncStore;
   /**
    * Who is signed in, such as a user's id. A mutation is sent only while this returns what it returned at its call; when
-   * it changes, the mutations of the one before are deleted. With `null`, nothing is kept.
+   * it changes, the mutations of the one before are deleted. With `null` or `undefined`, nothing is
+   * kept.
    */
-  readonly scope: () => string | null;
+  readonly scope: () => string | null | undefined;
   /** Called when a mutation of an earlier page fails; by default the error is logged. */
   readonly onError?: (error: ConvoyError, mutation: { readonly name: string; readonly args: unknown }) => void;
 }
@@ -107,6 +109,8 @@ export class PersistedMutations {
   #number = 0;
   #hasWarned = false;
   #isScanning = false;
+  /** Why it is unknown who is signed in. */
+  #scopeError: unknown;
 
   /** Clients with the same `name` share their mutations. `scope` has signed in before, if not now. */
   constructor(
@@ -119,17 +123,33 @@ export class PersistedMutations {
     this.#signal = signal;
     this.announced = new Promise((resolve) => holdLock(lockOf(this.#owner), signal, resolve));
     this.#scope = scope;
-    this.scope();
+    try {
+      this.scope();
+    } catch {
+      // Each use reports it.
+    }
   }
 
-  /** Who is signed in. When that has changed, the mutations of the one before are deleted. */
+  /**
+   * Who is signed in. When that has changed, the mutations of the one before are deleted. Throws where it is unknown, and
+   * deletes nothing.
+   */
   scope(): string | null {
-    const [before, scope] = [this.#scope, this.#options.scope()];
+    const [before, scope] = [this.#scope, this.#readScope()];
     if (before !== scope) {
       this.#scope = scope;
       if (before !== null) void this.#forget(before);
     }
     return scope;
+  }
+
+  #readScope(): string | null {
+    try {
+      return scopeOf(this.#options);
+    } catch (error) {
+      this.#scopeError = error;
+      throw error;
+    }
   }
 
   /** Stores a mutation that was called now; `null` where none is kept. */
@@ -183,14 +203,20 @@ export class PersistedMutations {
   async #sendAbandoned(send: (mutation: PersistedMutation) => Promise<unknown>): Promise<void> {
     if (this.#isScanning) return;
     this.#isScanning = true;
-    for (const [key, stored] of await this.#stored()) {
-      if (this.#signal.aborted) break;
-      if (stored.owner === this.#owner || (await isLockHeld(lockOf(stored.owner)))) continue;
-      const mutation = new PersistedMutation(this, key, stored);
-      if (stored.scope === this.scope()) await this.#send(mutation, send);
-      else if (Date.now() - stored.calledAt > MAX_FOREIGN_AGE_MS) await mutation.delete();
+    try {
+      for (const [key, stored] of await this.#stored()) {
+        if (this.#signal.aborted) break;
+        if (stored.owner === this.#owner || (await isLockHeld(lockOf(stored.owner)))) continue;
+        const mutation = new PersistedMutation(this, key, stored);
+        if (stored.scope === this.scope()) await this.#send(mutation, send);
+        else if (Date.now() - stored.calledAt > MAX_FOREIGN_AGE_MS) await mutation.delete();
+      }
+    } catch (error) {
+      // They stay in the store until the next look.
+      console.error('Convoy: mutations of earlier pages are not sent, because it is unknown who is signed in.', error);
+    } finally {
+      this.#isScanning = false;
     }
-    this.#isScanning = false;
   }
 
   async #send(mutation: PersistedMutation, send: (mutation: PersistedMutation) => Promise<unknown>): Promise<void> {
@@ -198,6 +224,8 @@ export class PersistedMutations {
       await send(mutation);
     } catch (error) {
       if (this.#signal.aborted) return;
+      // It stays in the store.
+      if (error === this.#scopeError) throw error;
       const { name, args } = mutation.call;
       this.#report(error as ConvoyError, { name, args: JSON.parse(args) });
     }

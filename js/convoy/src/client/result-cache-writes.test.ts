@@ -45,7 +45,7 @@ beforeEach(() => {
 afterEach(() => vi.useRealTimers());
 
 const open = (options: Partial<CacheOptions> = {}) =>
-  ResultCache.open({ store, scope: () => user, ...options }, 'test', 'ada');
+  ResultCache.open({ store, scope: () => user, ...options }, 'http://test', 'ada');
 const entry = (n: number) => ({ name: 'rows.list', args: `{"of":${n}}`, scope: 'ada' });
 const answer = (n: number, hash: string) => ({ type: 'result', data: [n], version: { hash, position: '' } }) as const;
 const receive = (cache: ResultCache, n: number, hash: string) =>
@@ -149,7 +149,7 @@ const list = makeQueryRef<{ of: number }, number[]>('rows.list');
 /** A client with the store, and the arguments of its subscriptions so far. */
 function client() {
   const transport = new HandTransport();
-  const client = createConvoyClient({ baseUrl: 'test', transport, cache: { store, scope: () => user } });
+  const client = createConvoyClient({ baseUrl: 'http://test', transport, cache: { store, scope: () => user } });
   return { client, transport, subscribed: () => transport.subscriptions.map(({ args }) => JSON.parse(args).of) };
 }
 

@@ -226,7 +226,7 @@ test('another build of the application deletes it', async () => {
 
 test('a result that is too old is deleted', async () => {
   await visit();
-  page({ maxAgeMs: -1 });
+  page({ maxAgeMs: 0 });
   const session = await server.nextSession();
   expect(session.opening.queries[0]).not.toHaveProperty('hash');
   expect(store.values.size).toBe(0);
@@ -351,4 +351,66 @@ test('a result that is requested before the store is read comes from the server'
   await until(() => expect([...session.queries.values()].every((query) => !('hash' in query))).toBe(true));
   session.result(A, [two], 'h2');
   expect(await refetched).toEqual([two]);
+});
+
+test('with a `scope` that returns undefined, nothing is read or kept, as with null', async () => {
+  await visit();
+  const anonymous = page({ scope: () => undefined });
+  const session = await server.nextSession();
+  expect(session.opening.queries).toMatchObject([{ args: A }]);
+  expect(session.opening.queries[0]).not.toHaveProperty('hash');
+  session.result(A, [two], 'of no one');
+  await anonymous.until(({ data }) => expect(data).toEqual([two]));
+  anonymous.close();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect([...store.values.values()].join()).not.toContain('of no one');
+});
+
+test('where `scope` returns a promise after a sign-in, the query goes on and nothing is kept', async () => {
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  let scope: unknown = null;
+  const visited = page({ scope: () => scope as never });
+  const session = await server.nextSession();
+  session.result(A, [one], 'h1');
+  await visited.until(({ data }) => expect(data).toEqual([one]));
+  scope = Promise.resolve('ada');
+  const more = visited.client.liveQuery(list, B);
+  more.subscribe(() => {});
+  await session.nextChange();
+  session.result(B, [two], 'h2');
+  await until(() => expect(more.getSnapshot().data).toEqual([two]));
+  visited.client.refreshAuth();
+  visited.close();
+  expect(logged.mock.calls).toEqual([
+    [
+      'Convoy: results of live queries are not kept, because it is unknown who is signed in.',
+      expect.objectContaining({ message: '`scope` must return a string or null, not `[object Promise]`.' }),
+    ],
+  ]);
+  expect(store.values.size).toBe(0);
+});
+
+test.each([
+  [{ maxAgeMs: Number.NaN }, '`maxAgeMs` must be a number that is not negative, not NaN.'],
+  [{ maxBytes: -1 }, '`maxBytes` must be a number that is not negative, not -1.'],
+  [{ maxBytes: '5' as never }, '`maxBytes` must be a number that is not negative, not 5.'],
+])('with %o nothing is kept, and the console has the reason', async (options, problem) => {
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const visited = page(options);
+  const session = await server.nextSession();
+  session.result(A, [one], 'h1');
+  await visited.until(({ data }) => expect(data).toEqual([one]));
+  visited.close();
+  expect(logged.mock.calls).toEqual([[`Convoy: results of live queries are not kept: ${problem}`]]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(store.values.size).toBe(0);
+});
+
+test('limits of zero and of infinity are accepted', async () => {
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  await visit([one], { maxAgeMs: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY });
+  const again = page({ maxAgeMs: 0 });
+  await server.nextSession();
+  again.close();
+  expect(logged).not.toHaveBeenCalled();
 });

@@ -4,6 +4,7 @@
  * does not change it.
  */
 import type { CacheOptions } from './cached-transport.js';
+import { scopeOf } from './check-options.js';
 import { isLater } from './consistency-token.js';
 import { SentData } from './sent-data.js';
 import { replaceEqualDeep } from './structural-sharing.js';
@@ -66,7 +67,7 @@ export class ResultCache {
 
   /** Reads the store. `scope` has signed in before, if not now; `callerChanged` then deletes its results. */
   static async open(options: CacheOptions, name: string, scope: string | null): Promise<ResultCache> {
-    const cache = new ResultCache(options, name, scope ?? options.scope());
+    const cache = new ResultCache(options, name, scope ?? cacheScope(options));
     try {
       await cache.#read();
     } catch (error) {
@@ -128,7 +129,7 @@ export class ResultCache {
 
   /** Deletes the results of the one who was signed in before, if that has changed. */
   callerChanged(): void {
-    const scope = this.#options.scope();
+    const scope = cacheScope(this.#options);
     if (scope === this.#scope) return;
     this.#scope = scope;
     this.clear();
@@ -279,6 +280,21 @@ function resultOf(
   }
   const patched = last?.hash === patch.from ? last.data.patched(patch) : null;
   return patched && { ...version, data: patched };
+}
+
+/** The options whose `scope` has failed: each logs one error. */
+const failed = new WeakSet<CacheOptions>();
+
+/** Who is signed in. Where that is unknown, `null`: nothing is displayed to the wrong one, and nothing is kept. */
+export function cacheScope(options: CacheOptions): string | null {
+  try {
+    return scopeOf(options);
+  } catch (error) {
+    if (!failed.has(options))
+      console.error('Convoy: results of live queries are not kept, because it is unknown who is signed in.', error);
+    failed.add(options);
+    return null;
+  }
 }
 
 /** `null` where something else has written the text. */

@@ -8,8 +8,9 @@ export const skipToken: unique symbol = Symbol.for('convoy.skip');
 /** `skipToken`, or its short form. */
 export type SkipToken = typeof skipToken;
 
-export function isSkipped(args: unknown): args is SkipToken | 'skip' {
-  return args === skipToken || args === 'skip';
+/** `enabled` skips as well, where it is false or what counts as false in JavaScript, other than `undefined`. */
+export function isSkipped(args: unknown, enabled: unknown = true): args is SkipToken | 'skip' {
+  return !enabled || args === skipToken || args === 'skip';
 }
 
 /** The query of a component that skips it. */

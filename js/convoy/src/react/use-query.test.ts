@@ -147,6 +147,10 @@ test.each([
   ['skipToken', { args: skipToken }],
   ["'skip'", { args: 'skip' }],
   ['enabled: false', { args: { channelId: 'c' }, options: { enabled: false } }],
+  ...[null, 0, ''].map((enabled): [string, Props] => [
+    `enabled: ${JSON.stringify(enabled)}`,
+    { args: { channelId: 'c' }, options: { enabled: enabled as never } },
+  ]),
 ] satisfies [string, Props][])('%s sends no request until there are arguments', async (_what, props) => {
   const view = messages();
   const mounted = await mount(view.with(props));
@@ -296,6 +300,19 @@ test('a `subscribeUrl` (0.0.1) that is not below `baseUrl` logs one warning', as
   here.close();
 });
 
+test('`enabled: undefined` runs the query, as an option that is left out', async () => {
+  const view = messages();
+  await mount(view.with({ args: { channelId: 'c' }, options: { enabled: undefined as never } }));
+  await receive({ channelId: 'c' }, ['a']);
+  expect(view.result.data).toEqual(['a']);
+});
+
+test.each([undefined, null, 'https://app.example'])('a provider without a client (%s) says what it needs', (given) => {
+  const provider = createElement(ConvoyProvider, { client: given as never });
+  const message = `The client given to the hooks is ${given}. Pass createConvoyClient().`;
+  expect(() => renderToString(provider)).toThrow(new TypeError(message));
+});
+
 describe('a custom client', () => {
   test('is called once, is not live, and logs one warning', async () => {
     const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
@@ -321,6 +338,7 @@ describe('a custom client', () => {
     ]);
     // The same reference object, which such a client may compare by identity.
     expect((calls[0] as unknown[])[0]).toBe(list);
+    await until(() => expect(warned).toHaveBeenCalled());
     expect(warned.mock.calls).toEqual([[expect.stringContaining('not live')]]);
     warned.mockRestore();
   });

@@ -84,7 +84,7 @@ export function useQuery<Ref extends AnyQueryRef>(
   const client = useConvoy(options.client);
   const liveness = options.subscribe === false ? 'once' : 'live';
   useSubscribeUrlWarning(client, options.subscribeUrl);
-  const ownArgs = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
+  const ownArgs = isSkipped(args, options.enabled) ? null : canonicalArgs(args);
   const [override, setOverride] = useState<Override | null>(null);
   const currentArgs = override !== null && override.replaces === ownArgs ? override.args : ownArgs;
   const query = useMemo(

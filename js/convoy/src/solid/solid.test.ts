@@ -116,7 +116,10 @@ describe('`useQuery`', () => {
         const name = room();
         return name === null ? skipToken : { room: name };
       };
-      return [useQuery(list, args), useQuery(list, 'skip'), useQuery(rooms, {}, () => ({ enabled: false }))] as const;
+      const disabled = [false, null, 0, ''].map((enabled) =>
+        useQuery(rooms, {}, () => ({ enabled: enabled as never })),
+      );
+      return [useQuery(list, args), useQuery(list, 'skip'), ...disabled] as const;
     });
     for (const { isLoading, connectionState } of view.result) {
       expect([isLoading, connectionState]).toEqual([false, 'disabled']);

@@ -106,7 +106,7 @@ describe('`useQuery`', () => {
     const view = mount(() => [
       useQuery(list, () => (room.value === null ? skipToken : { room: room.value })),
       useQuery(list, 'skip'),
-      useQuery(rooms, {}, () => ({ enabled: false })),
+      ...[false, null, 0, ''].map((enabled) => useQuery(rooms, {}, () => ({ enabled: enabled as never }))),
     ]);
     await nextTick();
     for (const { isLoading, connectionState } of view.result) {

@@ -1,0 +1,40 @@
+/**
+ * Refuses options that would be ignored, or would fail later without their name. Part of every page, so it is small: the
+ * parts that are loaded later check what only they read.
+ */
+import { ConvoyError } from '../values/errors.js';
+
+/** The options of `createConvoyClient`, with the types of their values. */
+const OPTIONS: Readonly<Record<string, string>> = {
+  baseUrl: 'string',
+  fetch: 'function',
+  headers: 'object or function',
+  auth: 'string or function',
+  traceparent: 'function',
+  persist: 'object',
+  cache: 'object',
+  transport: 'object',
+};
+
+/** Throws a `TypeError` for options of `createConvoyClient` that are unknown or have the wrong type. */
+export function checkOptions(given: object): void {
+  for (const [name, value] of Object.entries(given)) {
+    if (!OPTIONS[name]?.includes(value == null ? '' : typeof value))
+      throw new TypeError(`createConvoyClient takes ${JSON.stringify(OPTIONS)}, not \`${name}: ${typeof value}\`.`);
+  }
+  const { baseUrl } = given as { readonly baseUrl?: string };
+  // A path is below the origin of the page.
+  if (baseUrl && !/^(https?:\/)?\//i.test(baseUrl))
+    throw new TypeError(`createConvoyClient takes a \`baseUrl\` with http:// or https://, not \`${baseUrl}\`.`);
+}
+
+/** What the option `name` has returned; `null` where that is nothing. Who is signed in is unknown from anything else. */
+export function stringOrNull(name: string, value: unknown): string | null {
+  if (typeof (value ?? '') === 'string') return (value ?? null) as string | null;
+  throw new ConvoyError('UNAUTHORIZED', `\`${name}\` must return a string or null, not \`${value}\`.`);
+}
+
+/** Who is signed in, for what is kept over reloads of the page; `null` for no one. Throws if `scope` is wrong. */
+export function scopeOf(options: { readonly scope: () => string | null | undefined } | undefined): string | null {
+  return options ? stringOrNull('scope', typeof options.scope === 'function' ? options.scope() : options) : null;
+}
