@@ -31,7 +31,21 @@ export function checkOptions(given: object): void {
 /** What the option `name` has returned; `null` where that is nothing. Who is signed in is unknown from anything else. */
 export function stringOrNull(name: string, value: unknown): string | null {
   if (typeof (value ?? '') === 'string') return (value ?? null) as string | null;
-  throw new ConvoyError('UNAUTHORIZED', `\`${name}\` must return a string or null, not \`${value}\`.`);
+  throw unsent(new ConvoyError('UNAUTHORIZED', `\`${name}\` must return a string or null, not \`${value}\`.`));
+}
+
+/** Errors because of which a request was not sent: the application failed to say who sends it. */
+const unsentErrors = new WeakSet<object>();
+
+/** Marks such an error. */
+export function unsent(error: ConvoyError): ConvoyError {
+  unsentErrors.add(error);
+  return error;
+}
+
+/** Whether the request was not sent. */
+export function isUnsent(error: unknown): boolean {
+  return unsentErrors.has(error as object);
 }
 
 /** Who is signed in, for what is kept over reloads of the page; `null` for no one. Throws if `scope` is wrong. */

@@ -7,7 +7,7 @@
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { stringOrNull } from './check-options.js';
+import { stringOrNull, unsent } from './check-options.js';
 import { acknowledgedBy, ConsistencyToken } from './consistency-token.js';
 
 /** The token itself, or a function called before every request, so that a renewed token is used. */
@@ -169,7 +169,7 @@ async function fromApplication<T>(get: () => Promise<T>): Promise<T> {
   try {
     return await get();
   } catch (cause) {
-    throw unavailable('The request could not be prepared: `headers` or `auth` failed.', cause);
+    throw unsent(unavailable('The request could not be prepared: `headers` or `auth` failed.', cause));
   }
 }
 

@@ -4,7 +4,7 @@
  * so that it takes effect once.
  */
 import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { scopeOf } from './check-options.js';
+import { isUnsent, scopeOf } from './check-options.js';
 import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { type LazyMutationsOptions, MAX_WAITING, tooManyWait, warnNotKept } from './lazy-mutations.js';
@@ -226,7 +226,9 @@ export class Mutations {
         // A first attempt is the caller's to try again, unless there is none: it was kept by an earlier page. After an
         // attempt without a response, the mutation may have taken effect, so a refusal of this one is no answer.
         const refusedForMs = attempt > 1 || mutation !== null ? retryAfterMs(error) : null;
-        const isTransient = isUnanswered(error) || repeatable(error) === true || refusedForMs !== null;
+        // What is kept waits until the application can say who sends it: a token cannot be renewed offline.
+        const waits = refusedForMs !== null || (mutation !== null && isUnsent(error));
+        const isTransient = isUnanswered(error) || repeatable(error) === true || waits;
         if (this.#closed.signal.aborted || !isTransient) throw error;
         if (refusedForMs === null || noResponse === null) noResponse = error;
         const wasDisconnected = this.#isDisconnected();

@@ -343,3 +343,27 @@ test('are sent without being kept where their code cannot be loaded', async () =
   expect(warned).toHaveBeenCalledOnce();
   expect(kept()).toEqual([]);
 });
+
+test.each([
+  ['auth() rejects', () => Promise.reject(new TypeError('fetch failed'))],
+  ['auth() returns no string', () => ({ token: 't' }) as never],
+])('wait while %s, and are not reported as failed', async (_, failing) => {
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await until(() => expect(kept()).toHaveLength(1));
+  first.client.close();
+  let auth: () => unknown = failing;
+  const asked = vi.fn(() => auth());
+  const fetch = vi.fn(async () => Response.json({ ok: true, data: 'ok' }));
+  const onError: PersistOptions['onError'] = ({ code }, mutation) => failures.push({ code, ...mutation });
+  const persist = { store, scope: () => scope, onError };
+  const client = createConvoyClient({ baseUrl: 'https://a.test', auth: asked as () => string, fetch, persist });
+  clients.push(client);
+  const own = client.mutation(add, { n: 2 });
+  await until(() => expect(asked.mock.calls.length).toBeGreaterThanOrEqual(2));
+  expect([kept(), failures, fetch.mock.calls]).toEqual([['{"n":1}', '{"n":2}'], [], []]);
+  auth = () => 'token';
+  expect(await own).toBe('ok');
+  await until(() => expect(kept()).toEqual([]));
+  expect(failures).toEqual([]);
+});
