@@ -186,7 +186,7 @@ export const FIXED = {
     ],
     [
       '`maxAge` of the [`cache` of a query](caching.md), in seconds',
-      'js/convoy/src/server/functions.ts',
+      'js/convoy/src/server/function-options.ts',
       'MAX_AGE',
       '',
       'refused when the module is loaded',

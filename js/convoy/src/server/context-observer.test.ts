@@ -6,7 +6,8 @@ import { hostOf, type Response } from '../../testing/scripted-engine.js';
 import { defineSchema } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import type { CreateContext } from './contexts.js';
-import { action, mutation, type QueryOptions, query } from './functions.js';
+import type { QueryOptions } from './function-options.js';
+import { action, mutation, query } from './functions.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: these handlers use their context in ways that no type allows.
 type Ctx = any;

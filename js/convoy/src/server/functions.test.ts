@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
+import { MAX_AGE } from './function-options.js';
 import {
   action,
   createFunctionHelpers,
@@ -7,7 +8,6 @@ import {
   internalMutation,
   internalQuery,
   isConvoyFunction,
-  MAX_AGE,
   mutation,
   query,
 } from './functions.js';
@@ -82,6 +82,9 @@ describe('query and mutation', () => {
     ]) {
       expect(define(query, { http: 'GET', cache: wrong }), JSON.stringify(wrong)).toThrow('{ public: true, maxAge }');
     }
+    expect(define(query, { http: 'GET', cache: { ...cache, staleWhileRevalidate: 9 } })).toThrow(
+      'query({ … }): `cache` has no option staleWhileRevalidate; it has public and maxAge.',
+    );
     expect(define(query, { http: 'GET', cache, share: false })).toThrow('`share: false` keeps results');
   });
 
@@ -100,6 +103,14 @@ describe('query and mutation', () => {
     ['no handler', { input: {} }, /needs a `handler`/],
     ['no definition', undefined, /needs a `handler`/],
     ['an input that is no shape', { input: 'x', handler: anything }, /takes an object of Zod schemas/],
+    [
+      'null',
+      { input: null, handler: anything },
+      /^query\(\{ input \}\) takes .* or one z\.object\(…\); null was given\.$/,
+    ],
+    ['null as args', { args: null, handler: anything }, /^query\(\{ args \}\) takes an object .* null was given\.$/],
+    ['a list', { input: [z.string()], handler: anything }, /takes an object of Zod schemas.* an array was given\.$/],
+    ['a date', { input: new Date(), handler: anything }, /takes an object .* an instance of Date was given\.$/],
     ['an input of something else', { input: { n: 'number' }, handler: anything }, /"n" is not a Zod 4 schema/],
     ['returns that is no schema', { returns: { n: z.number() }, handler: anything }, /takes a Zod 4 schema/],
   ])('reject %s', (_, definition, message) => {

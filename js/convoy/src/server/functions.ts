@@ -6,7 +6,6 @@
  * when its module is loaded.
  */
 
-import * as z from 'zod';
 import type { FunctionShape } from '../protocol/refs.js';
 import {
   callerInput,
@@ -23,14 +22,17 @@ import {
 } from '../schema/index.js';
 import { type Auth, assertSignedIn, type SignedInContext } from './auth.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
+import { functionLimits, type OwnLimits, type RateLimit } from './function-limits.js';
 import {
-  type ActionLimits,
-  functionLimits,
-  type MutationLimits,
-  type OwnLimits,
-  type QueryLimits,
-  type RateLimit,
-} from './function-limits.js';
+  type ActionOptions,
+  checkOptions,
+  httpAnswers,
+  inputSchema,
+  type LooseDefinition,
+  type MutationOptions,
+  type PublicCache,
+  type QueryOptions,
+} from './function-options.js';
 import { createRouteBuilders, type RouteBuilders } from './routes.js';
 
 /** The kinds of functions. Internal functions have the same kinds. */
@@ -81,45 +83,6 @@ export interface ConvoyFunctionDefinition<Context, Input extends FunctionInput, 
    */
   readonly handler: (ctx: Context, args: ArgsOut<Input>) => HandlerResult<Returns, Result>;
 }
-
-/** Options of a query. */
-export interface QueryOptions extends QueryLimits {
-  /** With `false`, the query runs separately for every subscriber. */
-  readonly share?: boolean;
-  /** With `false`, the cache of a client never stores its results; they end with the page. */
-  readonly persist?: boolean;
-  /**
-   * With `'GET'`, the query is also answered at `GET /api/query/<name>?args=<JSON>`, for caches and for clients that send
-   * no body. Its arguments are then part of the URL, which logs may show.
-   */
-  readonly http?: 'GET';
-  /**
-   * What shared caches, such as a CDN, may do with answers to GET. Without it, they keep none. With `false`, the server's
-   * own result cache keeps none either: every call runs. For queries that depend on more than their arguments, their
-   * context and documents.
-   */
-  readonly cache?: PublicCache | false;
-}
-
-/** Lets shared caches keep the answers of a query with `http: 'GET'` that are the same for everyone. */
-export interface PublicCache {
-  /** An answer is kept only if its run has read nothing of `ctx`, and callers without credentials get it, too. */
-  readonly public: true;
-  /** For how many seconds a cache may use an answer without asking; until then it may be out of date. */
-  readonly maxAge: number;
-}
-
-/** Options of a mutation. */
-export interface MutationOptions extends MutationLimits {
-  /**
-   * With `false`, the handler runs once and outside of a transaction. Each operation is then committed by itself; use
-   * `ctx.db.transaction` for operations that belong together.
-   */
-  readonly transaction?: boolean;
-}
-
-/** Options of an action. */
-export interface ActionOptions extends ActionLimits {}
 
 /** A function made by a builder. Its type parameters are those of its reference. */
 export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args = unknown, Result = unknown>
@@ -291,18 +254,6 @@ export const RESULT: ParseSubject = {
   toError: (message) => new ResultError(message),
 };
 
-interface LooseDefinition {
-  readonly input?: unknown;
-  readonly args?: unknown;
-  readonly returns?: unknown;
-  readonly share?: unknown;
-  readonly persist?: unknown;
-  readonly http?: unknown;
-  readonly cache?: unknown;
-  readonly transaction?: unknown;
-  readonly handler?: unknown;
-}
-
 /** `name` is that of the builder, for messages; it differs from the kind for an internal function. */
 function builder(kind: FunctionKind, name: BuilderName, callers: Callers) {
   return (definition: LooseDefinition): AnyConvoyFunction => build({ kind, name, callers }, definition);
@@ -320,75 +271,35 @@ function build({ kind, name, callers }: BuilderSettings, definition: LooseDefini
   if (typeof definition?.handler !== 'function') {
     throw new TypeError(`${name}({ … }) needs a \`handler\`: ${name}({ handler: async (ctx, args) => … }).`);
   }
-  if (definition.input !== undefined && definition.args !== undefined) {
-    throw new TypeError(`${name}({ … }) was given both \`input\` and \`args\`, which are the same; keep \`input\`.`);
-  }
-  const input = inputSchema(name, definition.input ?? definition.args ?? {});
+  const subject = `${name}({ … })`;
+  const internal = name !== kind;
+  const input = inputSchema(name, definition);
   const returns = definition.returns;
   if (returns !== undefined && !isZodType(returns)) {
     throw new TypeError(`${name}({ returns }) takes a Zod 4 schema, such as z.object({ … }).`);
   }
+  const answers = httpAnswers(definition, { isPublicQuery: name === 'query', subject });
+  const limits = functionLimits(definition, { kind, internal, subject });
+  checkOptions(subject, kind, definition);
   const given = definition.handler as AnyConvoyFunction['handler'];
   const authed = callers === 'signed in';
   const handler = authed ? needingSignIn(given) : given;
   return Object.freeze({
     [BRAND]: true,
     kind,
-    internal: name !== kind,
+    internal,
     input,
     returns,
-    share: kind !== 'query' || definition.share !== false,
-    persist: kind !== 'query' || definition.persist !== false,
-    ...httpOptions(name, definition),
+    share: definition.share !== false,
+    persist: definition.persist !== false,
+    ...answers,
     authed,
-    transaction: kind !== 'mutation' || definition.transaction !== false,
-    ...functionLimits(definition, { kind, internal: name !== kind, subject: `${name}({ … })` }),
+    transaction: definition.transaction !== false,
+    ...limits,
     handler,
     async run(ctx: unknown, args: unknown) {
       const result = await handler(ctx, await parseMaybeAsync(input, args ?? {}, ARGUMENTS));
       return returns === undefined ? result : parseMaybeAsync(returns, result, RESULT);
     },
   });
-}
-
-/** The longest `maxAge`: a year, as caches understand it. */
-export const MAX_AGE = 31_536_000;
-
-function httpOptions(
-  builderName: BuilderName,
-  { http, cache, share }: LooseDefinition,
-): Pick<AnyConvoyFunction, 'http' | 'cache' | 'resultCache'> {
-  const refuse = (problem: string): never => {
-    throw new TypeError(`${builderName}({ … }): ${problem}`);
-  };
-  if (http === undefined && cache === undefined) return { http: null, cache: null, resultCache: true };
-  if (builderName !== 'query') {
-    return refuse('`http` and `cache` are for queries that clients call; this function is not one, so remove them.');
-  }
-  if (http !== undefined && http !== 'GET') return refuse("`http` is 'GET'; other methods are not supported.");
-  if (cache === false) return { http: http ?? null, cache: null, resultCache: false };
-  if (http === undefined) return refuse("`cache: { public: true, maxAge }` needs `http: 'GET'`.");
-  if (cache === undefined) return { http, cache: null, resultCache: true };
-  const { public: isPublic, maxAge } = (cache ?? {}) as Partial<Record<keyof PublicCache, unknown>>;
-  const isAge = typeof maxAge === 'number' && Number.isInteger(maxAge) && maxAge >= 0 && maxAge <= MAX_AGE;
-  if (isPublic !== true || !isAge) {
-    return refuse('`cache` is false, or { public: true, maxAge } with whole seconds up to a year.');
-  }
-  if (share === false) return refuse('`share: false` keeps results from other callers, so leave out `cache`.');
-  return { http, cache: { public: true, maxAge }, resultCache: true };
-}
-
-function inputSchema(builderName: string, input: unknown): ZodType {
-  if (isZodType(input)) return input;
-  if (typeof input !== 'object' || input === null) {
-    throw new TypeError(`${builderName}({ input }) takes an object of Zod schemas, or one z.object(…).`);
-  }
-  for (const [key, schema] of Object.entries(input)) {
-    if (!isZodType(schema)) {
-      throw new TypeError(
-        `${builderName}({ input }): "${key}" is not a Zod 4 schema; use one, such as z.string() or z.number().`,
-      );
-    }
-  }
-  return z.object({ ...(input as z.core.$ZodShape) });
 }
