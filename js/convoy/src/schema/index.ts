@@ -22,7 +22,14 @@ export {
 export type { FieldPath, FieldValue } from './paths.js';
 export { printable, SchemaError, type SchemaProblem } from './problems.js';
 export { defineRef, type RefType, refTarget } from './refs.js';
-export { defineSchema, type GivenTables, type SchemaDefinition, type SchemaTables, type TablesOf } from './schema.js';
+export {
+  defineSchema,
+  type GivenTables,
+  isSchemaDefinition,
+  type SchemaDefinition,
+  type SchemaTables,
+  type TablesOf,
+} from './schema.js';
 export type { SchemaShape, ShapeInput, ShapeOutput, TypedSchema } from './shape-types.js';
 export { strippedKeys } from './stripped.js';
 export {

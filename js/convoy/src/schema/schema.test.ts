@@ -50,6 +50,40 @@ describe('a schema is accepted', () => {
   });
 });
 
+describe('defineSchema', () => {
+  it.each<[unknown, string]>([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [5, '5'],
+    [[], 'an array'],
+    [new Map(), 'an instance of Map'],
+    [defineTable({}), 'a table'],
+  ])('takes no %s', (given, kind) => {
+    expect(() => defineSchema(given as never)).toThrow(
+      new TypeError(
+        `defineSchema takes an object of tables by name; ${kind} was given. Write defineSchema({ notes: defineTable({ text: z.string() }) }).`,
+      ),
+    );
+  });
+
+  it('takes nothing besides the tables', () => {
+    const define = defineSchema as (...given: unknown[]) => unknown;
+    expect(() => define({}, undefined)).not.toThrow();
+    expect(() => define({}, { schemaValidation: false })).toThrow(
+      'defineSchema takes the tables only; it has no options.',
+    );
+  });
+
+  it.each<[unknown]>([[undefined], [null], [5], [[]], [new Map()], [new Date()], [{ a: 5 }]])(
+    'refuses %o as a table, with its name',
+    (given) => {
+      expect(problemsOf(() => defineSchema({ things: given as never }))).toEqual([
+        'things: is not a table; write defineTable({ … })',
+      ]);
+    },
+  );
+});
+
 describe('a schema is refused, with the path of the problem', () => {
   it.each<[string, unknown, RegExp]>([
     ['Date', z.date(), /^things\.x: Date is not JSON; store a number/],

@@ -4,6 +4,7 @@
  */
 
 import { unstorableText } from '../values/index.js';
+import { describeGiven, isPlainObject } from '../values/kind.js';
 import { fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsIn } from './fields.js';
 import { SchemaError, type SchemaProblem } from './problems.js';
 import { isTableName } from './refs.js';
@@ -48,8 +49,10 @@ export type TablesOf<Given> = {
  * Defines the schema of an application. A table without indexes may be given as its shape. Throws a `SchemaError` that
  * lists every problem.
  */
-export function defineSchema<Given extends GivenTables>(given: Given): SchemaDefinition<TablesOf<Given>> {
-  const tables = Object.fromEntries(Object.entries(given).map(([key, table]) => [key, toTable(table)])) as SchemaTables;
+export function defineSchema<Given extends GivenTables>(given: Given): SchemaDefinition<TablesOf<Given>>;
+export function defineSchema(given: unknown, ...rest: readonly unknown[]): SchemaDefinition {
+  const entries = Object.entries(checkedGiven(given, rest)).map(([key, table]) => [key, toTable(table)]);
+  const tables = Object.fromEntries(entries) as SchemaTables;
   const problems: SchemaProblem[] = [];
   const owners = new Map<string, string>();
   const all = new Set(Object.values(tables));
@@ -71,8 +74,25 @@ export function defineSchema<Given extends GivenTables>(given: Given): SchemaDef
   }
   if (problems.length > 0) throw new SchemaError(problems);
   for (const [key, table] of Object.entries(tables)) table.name ??= key;
-  // Each entry is the table of its input.
-  return { tables: tables as unknown as TablesOf<Given> };
+  return { tables };
+}
+
+function checkedGiven(given: unknown, rest: readonly unknown[]): Readonly<Record<string, unknown>> {
+  const example = 'defineSchema({ notes: defineTable({ text: z.string() }) })';
+  if (!isPlainObject(given)) {
+    const kind = isTableDefinition(given) ? 'a table' : describeGiven(given);
+    throw new TypeError(`defineSchema takes an object of tables by name; ${kind} was given. Write ${example}.`);
+  }
+  if (rest.some((each) => each !== undefined)) {
+    throw new TypeError(`defineSchema takes the tables only; it has no options. Write ${example}.`);
+  }
+  return given;
+}
+
+/** Whether `defineSchema` made it: of any copy of this package, because its tables have names. */
+export function isSchemaDefinition(value: unknown): value is SchemaDefinition {
+  if (typeof value !== 'object' || value === null || !('tables' in value) || !isPlainObject(value.tables)) return false;
+  return Object.values(value.tables).every((table) => isTableDefinition(table) && typeof table.name === 'string');
 }
 
 /**
@@ -81,9 +101,7 @@ export function defineSchema<Given extends GivenTables>(given: Given): SchemaDef
 function toTable(given: unknown): unknown {
   if (isTableDefinition(given)) return given;
   if (isZodType(given)) return defineTable(given as unknown as TableInput);
-  const isShape =
-    typeof given === 'object' && given !== null && !Array.isArray(given) && Object.values(given).every(isZodType);
-  return isShape ? defineTable(given as TableInput) : given;
+  return isPlainObject(given) && Object.values(given).every(isZodType) ? defineTable(given as TableInput) : given;
 }
 
 function nameProblems(key: string, table: TableDefinition, owners: Map<string, string>): SchemaProblem[] {

@@ -28,6 +28,55 @@ describe('defineTable', () => {
     expect(() => table.index('by_a', ['b'])).toThrow(/index of this name already/);
   });
 
+  it.each<[string, unknown, string]>([
+    ['undefined', undefined, 'undefined was given. A module that is imported in a cycle may not have set it yet.'],
+    ['null', null, 'null was given.'],
+    ['a number', 5, '5 was given.'],
+    ['a text', 'text', '"text" was given.'],
+    ['a list', [z.string()], 'an array was given.'],
+    ['a map', new Map(), 'an instance of Map was given.'],
+    ['a table', defineTable({}), 'a table was given.'],
+  ])('takes no document that is %s', (_, given, message) => {
+    expect(() => defineTable(given as never)).toThrow(
+      new TypeError(`defineTable takes an object of Zod schemas, z.object(…) or a union of objects; ${message}`),
+    );
+  });
+
+  it('takes an object without a prototype, and nothing besides', () => {
+    const shape = Object.assign(Object.create(null), { a: z.string() });
+    expect(defineTable(shape).isValid({ a: 'x' })).toBe(true);
+    const define = defineTable as (...given: unknown[]) => unknown;
+    expect(() => define({ a: z.string() }, undefined)).not.toThrow();
+    expect(() => define({ a: z.string() }, { indexes: {} })).toThrow(
+      "defineTable takes the documents only. Indexes follow it: defineTable({ … }).index('by_field', ['field']).",
+    );
+  });
+
+  it.each<[string, unknown[], string]>([
+    ['no fields', ['x'], 'index("x", undefined): an index has a name and a list of fields;'],
+    ['one field', ['x', 'a'], 'index("x", "a"): an index has a name and a list of fields;'],
+    [
+      'a field that is no name',
+      ['x', [1]],
+      'index("x", [1]): an index has a name and a list of fields; write index(\'by',
+    ],
+    ['no name', [['a']], 'index(["a"], undefined): an index has a name and'],
+    ['a misspelt option', ['x', ['a'], { uniqe: true }], 'index("x", …) has no option "uniqe". Did you mean unique?'],
+    [
+      'an option as a text',
+      ['x', ['a'], { unique: 'true' }],
+      'index("x", …): `unique` is true or false; "true" was given.',
+    ],
+    ['true as options', ['x', ['a'], true], 'index("x", …) takes an object of options, not a boolean.'],
+    ['null as options', ['x', ['a'], null], 'index("x", …) takes an object of options, not null.'],
+  ])('takes no index with %s', (_, given, message) => {
+    const table = defineTable({ a: z.string() });
+    const index = table.index.bind(table) as (...given: unknown[]) => unknown;
+    expect(() => index(...given)).toThrow(message);
+    expect(() => index('y', ['a'], undefined)).not.toThrow();
+    expect(() => index('y', ['a'], { unique: undefined })).not.toThrow();
+  });
+
   it('never changes a table, so that several can begin with the same one', () => {
     const base = defineTable({ a: z.string(), b: z.number() }).index('by_a', ['a'], { unique: true });
     const [first, second] = [base.index('by_b', ['b'], { unique: true }), base.index('by_b', ['b', 'a'])];

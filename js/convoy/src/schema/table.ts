@@ -5,6 +5,8 @@
 
 import * as z from 'zod';
 import type { Id } from '../values/ids.js';
+import { describeGiven, isPlainObject } from '../values/kind.js';
+import { checkMembers } from '../values/options.js';
 import { type AccessRules, type AnyAccessRules, checkedRules } from './access.js';
 import { callerInput, parseOrThrow } from './parse.js';
 import type { FieldPath } from './paths.js';
@@ -132,6 +134,7 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     fields: Fields,
     options: IndexOptions = {},
   ): TableDefinition<Schema, Indexes & { readonly [K in Name]: Fields }> {
+    checkIndex(name, fields, options);
     if (Object.hasOwn(this.indexes, name)) {
       throw new TypeError(`index(${JSON.stringify(name)}): the table has an index of this name already.`);
     }
@@ -180,14 +183,46 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
   }
 }
 
+function checkIndex(name: unknown, fields: unknown, options: IndexOptions): void {
+  if (typeof name !== 'string' || !Array.isArray(fields) || !fields.every((field) => typeof field === 'string')) {
+    const given = [name, fields].map((value) =>
+      Array.isArray(value) ? `[${value.map(describeGiven).join(', ')}]` : describeGiven(value),
+    );
+    throw new TypeError(
+      `index(${given.join(', ')}): an index has a name and a list of fields; write index('by_field', ['field']).`,
+    );
+  }
+  const subject = `index(${JSON.stringify(name)}, …)`;
+  checkMembers(subject, options, ['unique'] satisfies (keyof IndexOptions)[]);
+  const { unique } = options;
+  if (unique !== undefined && typeof unique !== 'boolean') {
+    throw new TypeError(`${subject}: \`unique\` is true or false; ${describeGiven(unique)} was given.`);
+  }
+}
+
 /** True for a table of any copy of this package. */
 export function isTableDefinition(value: unknown): value is TableDefinition {
   return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
 }
 
 /** Defines a table from a shape, an object schema or a union of object schemas. */
-export function defineTable<Input extends TableInput>(input: Input): TableDefinition<TableSchemaOf<Input>, NoIndexes> {
-  const schema: ZodType = isZodType(input) ? input : z.object({ ...(input as z.core.$ZodShape) });
+export function defineTable<Input extends TableInput>(input: Input): TableDefinition<TableSchemaOf<Input>, NoIndexes>;
+export function defineTable(input: unknown, ...rest: readonly unknown[]): TableDefinition<ZodType, NoIndexes> {
+  if (rest.some((each) => each !== undefined)) {
+    throw new TypeError(
+      "defineTable takes the documents only. Indexes follow it: defineTable({ … }).index('by_field', ['field']).",
+    );
+  }
   // No prototype: an index may have any name.
-  return new TableDefinition(schema, Object.create(null)) as TableDefinition<TableSchemaOf<Input>, NoIndexes>;
+  return new TableDefinition(schemaOf(input), Object.create(null) as NoIndexes);
+}
+
+function schemaOf(input: unknown): ZodType {
+  if (isZodType(input)) return input;
+  if (isPlainObject(input) && !isTableDefinition(input)) return z.object({ ...(input as z.core.$ZodShape) });
+  const given = isTableDefinition(input) ? 'a table' : describeGiven(input);
+  const hint = input === undefined ? ' A module that is imported in a cycle may not have set it yet.' : '';
+  throw new TypeError(
+    `defineTable takes an object of Zod schemas, z.object(…) or a union of objects; ${given} was given.${hint}`,
+  );
 }
