@@ -36,6 +36,7 @@ export { describeFunctions, type FunctionTree, type ProgramSource } from './prog
 export type { ProgramModule } from './program-module.js';
 export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './removed.js';
 export type { RowLevelSecurity, RowSettings } from './row-security/row-level-security.js';
-export { defineStartFile, type StartFile, type StartOptions, type StartSource, serverExports } from './start-file.js';
+export { serverExports } from './server-exports.js';
+export { defineStartFile, type StartFile, type StartOptions, type StartSource } from './start-file.js';
 export type { ConvoyEvent, ConvoyEventType, OnEvent } from './telemetry/events.js';
 export type { OtlpOptions, PrometheusOptions, TelemetryOptions } from './telemetry/telemetry-options.js';

@@ -16,7 +16,8 @@ export interface ProgramModule {
 
 /** Whether `source` names a module. */
 export function isProgramModule(source: ProgramSource | ProgramModule): source is ProgramModule {
-  return 'program' in source && source.program !== undefined;
+  // A program given from JavaScript may be anything; its check says so.
+  return typeof source === 'object' && source !== null && 'program' in source && source.program !== undefined;
 }
 
 /** The address of the module, as `import` takes it. */

@@ -26,6 +26,7 @@ import type { FunctionDescription } from './native.js';
 import { isThenable } from './observed-promise.js';
 import { OPENAPI_DESCRIPTION, OPENAPI_NAME, openApiFunction } from './openapi/function.js';
 import { checkedSchemes, type SecuritySchemes } from './openapi/security-schemes.js';
+import { checkSource } from './program-source.js';
 import { QueryWatch } from './query-watch.js';
 import { routeFunction } from './route-call.js';
 import { describeRoutes, listRoutes, type RouteModule } from './routes.js';
@@ -115,9 +116,10 @@ export interface ProgramOptions {
   readonly resultBytes?: number;
 }
 
-/** Prepares a program. Throws if a function has an invalid name, or a security scheme has a mistake. */
+/** Prepares a program. Throws if a part is of another kind, or has a mistake such as an invalid name. */
 export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
   const { dev = false, watch = new QueryWatch(), resultBytes = DEFAULT_MAX_RESULT_BYTES } = options;
+  checkSource(source);
   const functions = listFunctions(source.functions);
   const tables = Object.entries(source.schema.tables).map(
     ([name, table]) => [name, prepareTable(name, table)] as const,
@@ -206,6 +208,7 @@ export function describeProgram(
     dev = false,
   }: { readonly sync: boolean; readonly onlyLocal?: boolean; readonly dev?: boolean },
 ): string {
+  checkSource(source);
   const functions = describeFunctions(source.functions);
   const rls = checkedRowLevelSecurity(source.rls);
   return JSON.stringify({

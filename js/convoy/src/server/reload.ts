@@ -8,6 +8,7 @@
 import { isMainThread } from 'node:worker_threads';
 import { describeFunctions, type ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
+import { checkSource } from './program-source.js';
 
 /** The part of a running Convoy that the registry uses. */
 export interface Reloadable {
@@ -98,6 +99,7 @@ interface ProgramIdentity {
 function identify(source: ProgramSource | ProgramModule): ProgramIdentity {
   // Some servers add a version to the address.
   if (isProgramModule(source)) return { module: addressOf(source).replace(/[?#].*/, ''), names: [] };
+  checkSource(source);
   const functions = describeFunctions(source.functions).map(({ name }) => name);
   const tables = Object.keys(source.schema.tables).map((name) => `table ${name}`);
   return { module: null, names: [...functions, ...tables] };

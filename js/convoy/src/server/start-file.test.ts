@@ -7,7 +7,7 @@ import * as z from 'zod';
 import { ScriptedEngine } from '../../testing/scripted-engine.js';
 import { defineSchema, defineTable } from '../schema/index.js';
 import { query } from './functions.js';
-import { defineStartFile, serverExports } from './start-file.js';
+import { defineStartFile } from './start-file.js';
 
 const source = {
   schema: defineSchema({ notes: defineTable({ text: z.string() }) }),
@@ -45,12 +45,6 @@ describe('a start file', () => {
     expect(global.convoyTestEngine?.opened).toEqual([{ databaseUrl: 'postgres://from-env', poolSize: 3 }]);
     vi.stubEnv('DATABASE_URL', '');
     await expect(defineStartFile(url, source).createConvoyServer()).rejects.toThrow(/Set DATABASE_URL/);
-  });
-
-  it('takes of server.ts what belongs to a program', () => {
-    const [createContext, rls] = [() => ({}), { role: 'app', settings: () => ({}) }];
-    expect(serverExports({ createContext, rls, helper: 1 })).toEqual({ createContext, rls });
-    expect(serverExports({ createContext: 'of another library' })).toEqual({});
   });
 
   it('listens on all interfaces at PORT, prints the address, and drains on SIGTERM', async () => {

@@ -55,18 +55,6 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
   return file;
 }
 
-/** What a program takes of `convoy/server.ts`. */
-type ServerExport = 'createContext' | 'rls' | 'securitySchemes';
-
-/** The exports of `convoy/server.ts` that belong to the program of a start file. */
-export function serverExports<Module extends object>(
-  server: Module,
-): Pick<Module, Extract<keyof Module, ServerExport>> {
-  const { createContext, rls, securitySchemes } = server as { readonly [Name in ServerExport]?: unknown };
-  const made = typeof createContext === 'function' ? { createContext } : {};
-  return { ...made, rls, securitySchemes } as unknown as Pick<Module, Extract<keyof Module, ServerExport>>;
-}
-
 /** A start file's source and address; workers import it by the address. */
 interface StartCode {
   readonly url: string;

@@ -13,3 +13,9 @@ it.each([
 ])('%j: suggests %j', (name, suggestion) => {
   expect(nearest(name, NAMES)).toBe(suggestion);
 });
+
+it('suggests nothing farther away than asked for', () => {
+  expect(nearest('createClient', ['createContext'])).toBe('createContext');
+  expect(nearest('createClient', ['createContext'], 2)).toBeNull();
+  expect(nearest('createContxet', ['createContext'], 2)).toBe('createContext');
+});

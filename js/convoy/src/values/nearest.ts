@@ -1,9 +1,13 @@
 /** Suggests a name for a misspelt one. */
 
-/** The name with the smallest edit distance from `name`; `null` if none is close enough. */
-export function nearest(name: string, names: Iterable<string>): string | null {
+/** The name with the smallest edit distance from `name`, which is at most `within`; `null` if none is close enough. */
+export function nearest(
+  name: string,
+  names: Iterable<string>,
+  within = Math.max(2, Math.floor(name.length / 3)),
+): string | null {
   let best: string | null = null;
-  let smallest = Math.max(2, Math.floor(name.length / 3)) + 1;
+  let smallest = within + 1;
   const wanted = name.toLowerCase();
   for (const other of names) {
     const lower = other.toLowerCase();

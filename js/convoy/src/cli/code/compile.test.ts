@@ -97,6 +97,17 @@ describe('compiling a project', () => {
     );
   });
 
+  it('refuses a server.ts with a misspelt export, or with a context that is no function', async () => {
+    await project.write({ 'convoy/server.ts': 'export const createContex = () => ({});' });
+    expect((await problem()).message).toContain(
+      'convoy/server.ts exports createContex, which is not used. Did you mean createContext?',
+    );
+    await project.write({ 'convoy/server.ts': 'export const createContext = { user: 1 };' });
+    expect((await problem()).message).toContain('convoy/server.ts exports createContext, which is an object. Export a');
+    await project.write({ 'convoy/server.ts': 'export const als = 1;\nexport let createContext: undefined;' });
+    expect((await compile()).source.createContext).toBeUndefined();
+  });
+
   it('takes the HTTP routes of http.ts, whose builders are typed with the context', async () => {
     await compile();
     expect(await generated('http.ts')).not.toContain('routes');

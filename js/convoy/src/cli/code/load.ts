@@ -2,12 +2,13 @@
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { asImport, type ProjectFunction, segmentsOf } from '../../codegen/index.js';
-import { isTableDefinition, type SchemaDefinition } from '../../schema/index.js';
+import { isSchemaDefinition, type SchemaDefinition } from '../../schema/index.js';
 import type { CreateContext } from '../../server/contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions.js';
 import { checkedSchemes, type SecuritySchemes } from '../../server/openapi/security-schemes.js';
 import type { RouteModule } from '../../server/routes.js';
 import { checkedRowLevelSecurity, type RowLevelSecurity } from '../../server/row-security/row-level-security.js';
+import { serverProblem } from '../../server/server-exports.js';
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
@@ -46,14 +47,14 @@ export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: Pr
   const functions = files.functions.flatMap((file, index) =>
     functionsIn(modules[`functions${index}`] ?? {}, file, layout),
   );
-  const createContext = modules.server?.createContext;
+  checkServer(modules.server ?? {}, layout);
   return {
     ...schemaIn(modules.schema ?? {}, layout),
     functions,
     rls: rowLevelSecurityIn(modules.server ?? {}, layout),
     routes: modules.http,
     securitySchemes: schemesIn(modules.server ?? {}, layout),
-    createContext: typeof createContext === 'function' ? (createContext as CreateContext) : undefined,
+    createContext: modules.server?.createContext as CreateContext | undefined,
     configuresServer: modules.server?.configureServer !== undefined,
   };
 }
@@ -74,7 +75,7 @@ type LoadedSchema = Pick<LoadedCode, 'schema' | 'schemaExport' | 'tableExports'>
 function schemaIn(module: Module, { root, schemaFile }: ProjectLayout): LoadedSchema {
   for (const schemaExport of ['default', 'schema'] as const) {
     const schema = module[schemaExport];
-    if (isSchema(schema)) return { schema, schemaExport, tableExports: tableExportsIn(module, schema) };
+    if (isSchemaDefinition(schema)) return { schema, schemaExport, tableExports: tableExportsIn(module, schema) };
   }
   const file = path.relative(root, schemaFile);
   const text = `${file} exports no schema; write \`export default defineSchema({ … })\``;
@@ -92,10 +93,9 @@ function tableExportsIn(module: Module, { tables }: SchemaDefinition): Map<unkno
   return exports;
 }
 
-function isSchema(value: unknown): value is SchemaDefinition {
-  if (typeof value !== 'object' || value === null || !('tables' in value)) return false;
-  const { tables } = value;
-  return typeof tables === 'object' && tables !== null && Object.values(tables).every(isTableDefinition);
+function checkServer(module: Module, { root, serverFile }: ProjectLayout): void {
+  const text = serverProblem(module, asPosix(path.relative(root, serverFile)));
+  if (text !== null) throw new CodeProblem([{ text, location: null }]);
 }
 
 function schemesIn(module: Module, { root, serverFile }: ProjectLayout): SecuritySchemes | undefined {
