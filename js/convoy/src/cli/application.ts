@@ -21,6 +21,7 @@ export async function openApiOf(
 ): Promise<{ readonly openapi: false | OpenApiOptions }> {
   const served = setting ?? dev;
   if (served === false) return { openapi: false };
-  const { name, version } = await applicationIn(root);
-  return { openapi: { title: name, version, ...(served === true ? {} : served) } };
+  const application = await applicationIn(root);
+  const { title = application.name, version = application.version, servers } = served === true ? {} : served;
+  return { openapi: { title, version, ...(servers === undefined ? {} : { servers }) } };
 }

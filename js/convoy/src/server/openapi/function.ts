@@ -28,7 +28,12 @@ export function openApiFunction(
   return internalQuery({
     input: z.object({
       basePath: z.string(),
-      options: z.object({ title: z.string(), version: z.string(), servers: z.array(z.string()) }),
+      // JSON leaves out what an application states as undefined.
+      options: z.object({
+        title: z.string().default('Convoy'),
+        version: z.string().default('0.0.0'),
+        servers: z.array(z.string()).default([]),
+      }),
     }),
     handler: (_ctx, { basePath, options }) => openApiDocument(functions, { ...program, ...options, basePath }),
   }) as AnyConvoyFunction;
