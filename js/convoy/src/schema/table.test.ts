@@ -67,7 +67,7 @@ describe('defineTable', () => {
       ['x', ['a'], { unique: 'true' }],
       'index("x", …): `unique` is true or false; "true" was given.',
     ],
-    ['true as options', ['x', ['a'], true], 'index("x", …) takes an object of options, not a boolean.'],
+    ['true as options', ['x', ['a'], true], 'index("x", …) takes an object of options, not true.'],
     ['null as options', ['x', ['a'], null], 'index("x", …) takes an object of options, not null.'],
   ])('takes no index with %s', (_, given, message) => {
     const table = defineTable({ a: z.string() });

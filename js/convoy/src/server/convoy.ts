@@ -16,7 +16,7 @@ import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { BaseContext, CreateContext, MadeContext } from './contexts.js';
 import { type DevAnswer, type DevRequest, type DevView, serveDevPage } from './dev-page.js';
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
-import { checkEngineOptions, checkSource } from './engine-options.js';
+import { checkEngineOptions, checkLoad } from './engine-options.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
 import type { FunctionKind } from './functions.js';
 import { type NodeHandler, nodeHandler, type UpgradeHandler, upgradeHandler } from './handlers/node-handler.js';
@@ -420,7 +420,7 @@ class RunningConvoy implements Convoy {
   }
 
   async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
-    checkSource(source);
+    checkLoad(source);
     const swap = async (): Promise<LoadReport> => {
       this.#loaded = await this.#executor.load(source);
       if (this.#checksOnLoad) this.#schemaCheck.begin(this.#loaded);

@@ -30,7 +30,9 @@ describe('options of createConvoy', () => {
     [{ sync: 'create' }, '"create" was given'],
     [{ cors: [] }, 'createConvoy: `cors` takes an object of options, not an array.'],
     [{ cors: { origin: 'https://a' } }, 'Did you mean origins?'],
-    [{ securityHeaders: [] }, '`securityHeaders` is an object; [] was given.'],
+    [{ securityHeaders: [] }, '`securityHeaders` is an object; an array was given.'],
+    [{ openapi: 0 }, 'createConvoy: `openapi` is true, false, or { title, version, servers }; 0 was given.'],
+    [{ openapi: { titel: 'x' } }, 'createConvoy: `openapi` has no option "titel". Did you mean title?'],
     [{ limits: 5 }, '`limits` is an object; 5 was given.'],
     [{ poolSize: Number.NaN }, 'createConvoy: `poolSize` is NaN.'],
     [{ trustProxy: Number.NaN }, '`trustProxy` is NaN.'],
@@ -79,7 +81,7 @@ describe('options of createConvoy', () => {
 
 describe('a running Convoy', () => {
   it.each([
-    [8080, 'listen takes an object of options, not a number.'],
+    [8080, 'listen takes an object of options, not 8080.'],
     [null, 'not null'],
     [{ prot: 8080 }, 'listen has no option "prot". Did you mean port?'],
     [{ hostname: '0.0.0.0' }, 'listen has no option "hostname".'],
@@ -95,7 +97,7 @@ describe('a running Convoy', () => {
 
   it.each([
     [null, 'load takes an object of options, not null.'],
-    ['./program.js', 'not a string'],
+    ['./program.js', 'not "./program.js".'],
     [{ schema, functions, creatContext: () => ({}) }, 'load has no option "creatContext". Did you mean createContext?'],
     [{ program: 5 }, 'load: `program` is the address of a module'],
     [{ program: './p.js', functions }, 'load: `functions` is an export of the module'],

@@ -3,9 +3,11 @@
  * into null. The engine checks their types.
  */
 
+import { describeGiven, isPlainObject } from '../values/kind.js';
 import { membersProblem } from '../values/options.js';
 import type { CorsOptions } from './cors-options.js';
 import { rateLimitProblem } from './function-limits.js';
+import { openApiProblem } from './openapi/options.js';
 import type { EngineOptions } from './options.js';
 import { workerProblem } from './worker-options.js';
 
@@ -47,8 +49,8 @@ export function checkEngineOptions(given: object): void {
   if (problem !== null) throw new TypeError(problem.startsWith('createConvoy') ? problem : `createConvoy: ${problem}`);
 }
 
-/** Throws a `TypeError` unless `load` can take this program. */
-export function checkSource(given: unknown): void {
+/** Throws a `TypeError` unless these are the options of `load`. */
+export function checkLoad(given: unknown): void {
   const problem = membersProblem('load', given, [...PROGRAM, 'program']) ?? programProblem('load', given as object);
   if (problem !== null) throw new TypeError(problem);
 }
@@ -59,6 +61,7 @@ export function settingsProblem(given: object): string | null {
     static: folder,
     sync,
     cors,
+    openapi,
     securityHeaders,
     limits,
     rateLimit,
@@ -66,14 +69,15 @@ export function settingsProblem(given: object): string | null {
     resourceLimits,
   } = given as Partial<Record<keyof EngineOptions, unknown>>;
   if (folder !== undefined && (typeof folder !== 'string' || folder.trim() === '')) {
-    return `\`static\` is a folder, such as './dist'; ${JSON.stringify(folder) ?? String(folder)} was given.`;
+    return `\`static\` is a folder, such as './dist'; ${describeGiven(folder)} was given.`;
   }
   if (sync !== undefined && typeof sync !== 'boolean' && sync !== 'require' && sync !== 'inspect') {
-    return `\`sync\` is true, false, 'require' or 'inspect'; ${JSON.stringify(sync) ?? String(sync)} was given.`;
+    return `\`sync\` is true, false, 'require' or 'inspect'; ${describeGiven(sync)} was given.`;
   }
   const corsKeys = Object.keys({ origins: true, credentials: true } satisfies Record<keyof CorsOptions, true>);
   return (
     (cors === undefined ? null : membersProblem('`cors`', cors, corsKeys)) ??
+    openApiProblem(openapi) ??
     objectProblem('securityHeaders', securityHeaders) ??
     objectProblem('limits', limits) ??
     (rateLimit === undefined ? null : rateLimitProblem(rateLimit)) ??
@@ -83,8 +87,8 @@ export function settingsProblem(given: object): string | null {
 }
 
 function objectProblem(name: string, value: unknown): string | null {
-  if (value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value))) return null;
-  return `\`${name}\` is an object; ${JSON.stringify(value) ?? String(value)} was given.`;
+  if (value === undefined || isPlainObject(value)) return null;
+  return `\`${name}\` is an object; ${describeGiven(value)} was given.`;
 }
 
 /** A number that JSON does not have, which a missing environment variable may have become. */

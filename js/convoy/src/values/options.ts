@@ -1,5 +1,6 @@
 /** Checks the members of an object of options, so that a misspelt one is an error and not the default. */
 
+import { describeGiven } from './kind.js';
 import { nearest } from './nearest.js';
 
 /**
@@ -14,16 +15,11 @@ export function checkMembers(subject: string, given: unknown, known: readonly st
 /** What is wrong with the members of `given`, as sentences; `null` if nothing is. */
 export function membersProblem(subject: string, given: unknown, known: readonly string[]): string | null {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    return `${subject} takes an object of options, not ${kindOf(given)}.`;
+    return `${subject} takes an object of options, not ${describeGiven(given)}.`;
   }
   const unknown = Object.keys(given).find((key) => !known.includes(key));
   if (unknown === undefined) return null;
   const close = nearest(unknown, known);
   const hint = close === null ? `The options are ${known.join(', ')}.` : `Did you mean ${close}?`;
   return `${subject} has no option ${JSON.stringify(unknown)}. ${hint}`;
-}
-
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
 }

@@ -3,6 +3,7 @@
  * names the setting; nothing is left out or cut off, since policies decide by it.
  */
 
+import { isPlainObject } from '../../values/kind.js';
 import { storageProblem } from '../../values/storable-json.js';
 import { inspectValue } from '../argument-errors.js';
 
@@ -79,10 +80,4 @@ function textOf(name: string, value: unknown): string {
     );
   }
   return value;
-}
-
-function isPlainObject(value: unknown): value is object {
-  if (typeof value !== 'object' || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
 }
