@@ -121,8 +121,11 @@ fn base_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     if bare.is_empty() {
         return Ok(String::new());
     }
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=@".contains(character);
-    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(character);
+    // A letter and a colon is a drive: some shells of Windows convert `/api` to a path of theirs.
+    let is_drive = |segment: &str| segment.len() == 2 && segment.ends_with(':');
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && !is_drive(segment) && segment.chars().all(is_plain);
     if !bare.split('/').all(is_segment) {
         let reason =
             format!("basePath is a path of plain characters, such as \"/api\" or \"/v1/convoy\"; {path:?} was given");
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn paths_are_normalized_and_invalid_options_are_refused_by_name() {
         let with = |path: &str| parse(&format!(r#"{{"databaseUrl":"","basePath":"{path}"}}"#)).expect("fine").base_path;
-        assert_eq!([with("/api/"), with("api"), with("/")], ["/api", "/api", ""]);
+        assert_eq!([with("/api/"), with("api"), with("/"), with("/v1:beta/a@b")], ["/api", "/api", "", "/v1:beta/a@b"]);
         for origin in ["*", "null", "https://app.example/", "app.example"] {
             let refused = parse(&format!(r#"{{"databaseUrl":"","cors":{{"origins":["{origin}"]}}}}"#));
             assert!(refused.expect_err("refused").contains("cors.origins"), "{origin}");

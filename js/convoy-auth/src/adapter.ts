@@ -91,7 +91,7 @@ function checkAdapter(subject: string, adapter: object): void {
   const known = [...Object.keys(MEMBERS), 'securitySchemes', 'context'];
   for (const name of Object.keys(adapter).filter((each) => !known.includes(each))) {
     const close = nearest(name, known);
-    if (close === null) continue;
+    if (close === null || close in adapter) continue;
     throw new TypeError(`${subject}: an adapter has no member ${JSON.stringify(name)}. Did you mean ${close}?`);
   }
   checkTypes(adapter, MEMBERS);

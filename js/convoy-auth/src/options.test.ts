@@ -114,7 +114,7 @@ const cases: readonly [text: string, make: () => unknown, message: string][] = [
     [{ audience: 'api' }, '`domain` must be a host name, as in `example.eu.auth0.com`; undefined was given.'],
     [{ domain: 'a.auth0.com' }, 'Set `audience`'],
     [{ ...auth0Options, issuer }, 'auth0({ … }) has no option "issuer". The options are domain, audience, namespace,'],
-    [{ ...auth0Options, namespace: true }, textMessage('namespace', 'https://example.com/', 'true')],
+    [{ ...auth0Options, namespace: true }, '`namespace` must be a text, as in `https://example.com/`; true was given.'],
   ]),
   ...refused('clerk', clerk, [
     [{ issuer: 5, authorizedParties }, textMessage('issuer', 'https://clerk.example.com', '5')],

@@ -27,7 +27,8 @@ export interface Auth0User extends JwtUser {
 const OPTIONS: OptionRules<Auth0Options> = {
   domain: CHECKED_LATER,
   audience: CHECKED_LATER,
-  namespace: textLike('https://example.com/'),
+  // Empty where the claims have no prefix.
+  namespace: { must: 'a text, as in `https://example.com/`', holds: (value) => typeof value === 'string' },
   ...PRESET_OPTIONS,
 };
 

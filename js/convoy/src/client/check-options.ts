@@ -24,28 +24,27 @@ export function checkOptions(given: object): void {
   }
   const { baseUrl } = given as { readonly baseUrl?: string };
   // A path is below the origin of the page.
-  if (baseUrl && !/^(https?:\/)?\//i.test(baseUrl))
+  if (baseUrl && !/^((?!ws|file)[a-z][a-z\d+.-]*:\/)?\//i.test(baseUrl))
     throw new TypeError(`createConvoyClient takes a \`baseUrl\` with http:// or https://, not \`${baseUrl}\`.`);
 }
 
 /** What the option `name` has returned; `null` where that is nothing. Who is signed in is unknown from anything else. */
 export function stringOrNull(name: string, value: unknown): string | null {
   if (typeof (value ?? '') === 'string') return (value ?? null) as string | null;
-  throw unsent(new ConvoyError('UNAUTHORIZED', `\`${name}\` must return a string or null, not \`${value}\`.`));
+  throw unsent(new ConvoyError('UNAUTHORIZED', `\`${name}\` must return a string or null, not \`${typeof value}\`.`));
 }
 
-/** Errors because of which a request was not sent: the application failed to say who sends it. */
-const unsentErrors = new WeakSet<object>();
+/** In errors because of which a request was not sent: the application failed to say who sends it. */
+const UNSENT = Symbol.for('@avvos/convoy unsent');
 
 /** Marks such an error. */
 export function unsent(error: ConvoyError): ConvoyError {
-  unsentErrors.add(error);
-  return error;
+  return Object.assign(error, { [UNSENT]: true });
 }
 
 /** Whether the request was not sent. */
 export function isUnsent(error: unknown): boolean {
-  return unsentErrors.has(error as object);
+  return (error as { [UNSENT]?: true } | null)?.[UNSENT] === true;
 }
 
 /** Who is signed in, for what is kept over reloads of the page; `null` for no one. Throws if `scope` is wrong. */

@@ -216,19 +216,28 @@ export class Mutations {
       const args = this.tempIds.replaceIn(call.args);
       if (TempIds.isIn(args)) throw notCreated(call.name);
       if (mutation?.isOfCaller === false) throw signedOut(call.name);
+      const wasSent = mutation?.firstSentAt !== null;
       await mutation?.beforeSending();
       try {
         return await this.#attempt({ ...call, kind: 'mutation', args, idempotencyKey, attempt, tracker });
       } catch (error) {
+        if (isUnsent(error)) {
+          if (!wasSent) await mutation?.notSent();
+          // A token cannot be renewed offline, so a mutation that is kept waits.
+          const waits = mutation !== null && this.#isDisconnected() && !this.#closed.signal.aborted;
+          if (!waits) throw noResponse ?? error;
+          await this.#pause(attempt, 0);
+          // The server has not seen this attempt.
+          attempt -= 1;
+          continue;
+        }
         // Then it is still unknown whether an earlier attempt has taken effect.
         if (attempt > 1 && repeatable(error) === false)
           throw noResponse ?? outcomeUnknown(call.name, 'before the page was loaded', error);
         // A first attempt is the caller's to try again, unless there is none: it was kept by an earlier page. After an
         // attempt without a response, the mutation may have taken effect, so a refusal of this one is no answer.
         const refusedForMs = attempt > 1 || mutation !== null ? retryAfterMs(error) : null;
-        // What is kept waits until the application can say who sends it: a token cannot be renewed offline.
-        const waits = refusedForMs !== null || (mutation !== null && isUnsent(error));
-        const isTransient = isUnanswered(error) || repeatable(error) === true || waits;
+        const isTransient = isUnanswered(error) || repeatable(error) === true || refusedForMs !== null;
         if (this.#closed.signal.aborted || !isTransient) throw error;
         if (refusedForMs === null || noResponse === null) noResponse = error;
         const wasDisconnected = this.#isDisconnected();

@@ -230,7 +230,7 @@ test('stay in the store, and new ones are refused, while `scope` returns no stri
   await until(() => expect(logged).toHaveBeenCalledWith(expect.stringContaining('are not sent'), expect.anything()));
   await expect(client.mutation(add, { n: 2 })).rejects.toMatchObject({
     code: 'UNAUTHORIZED',
-    message: '`scope` must return a string or null, not `[object Promise]`.',
+    message: '`scope` must return a string or null, not `object`.',
   });
   client.refreshAuth();
   expect(logged).toHaveBeenLastCalledWith(expect.stringContaining('stay in their store'), expect.anything());
@@ -344,26 +344,56 @@ test('are sent without being kept where their code cannot be loaded', async () =
   expect(kept()).toEqual([]);
 });
 
-test.each([
-  ['auth() rejects', () => Promise.reject(new TypeError('fetch failed'))],
-  ['auth() returns no string', () => ({ token: 't' }) as never],
-])('wait while %s, and are not reported as failed', async (_, failing) => {
-  const first = page();
-  first.client.mutation(add, { n: 1 }).catch(() => {});
-  await until(() => expect(kept()).toHaveLength(1));
-  first.client.close();
-  let auth: () => unknown = failing;
-  const asked = vi.fn(() => auth());
-  const fetch = vi.fn(async () => Response.json({ ok: true, data: 'ok' }));
+const TOKENS = {
+  'auth() rejects': () => Promise.reject(new TypeError('fetch failed')),
+  'auth() returns no string': () => ({ token: 't' }) as never,
+};
+
+/** A page whose requests are answered, with a token. */
+function signedInPage(auth: () => unknown) {
+  const fetch = vi.fn(async (_url: string, _init: RequestInit) => Response.json({ ok: true, data: 'ok' }));
   const onError: PersistOptions['onError'] = ({ code }, mutation) => failures.push({ code, ...mutation });
   const persist = { store, scope: () => scope, onError };
-  const client = createConvoyClient({ baseUrl: 'https://a.test', auth: asked as () => string, fetch, persist });
+  const options = { baseUrl: 'https://a.test', auth: auth as () => string, fetch: fetch as never, persist };
+  const client = createConvoyClient(options);
   clients.push(client);
-  const own = client.mutation(add, { n: 2 });
-  await until(() => expect(asked.mock.calls.length).toBeGreaterThanOrEqual(2));
-  expect([kept(), failures, fetch.mock.calls]).toEqual([['{"n":1}', '{"n":2}'], [], []]);
-  auth = () => 'token';
-  expect(await own).toBe('ok');
+  const attempts = () => fetch.mock.calls.map(([, { headers }]) => new Headers(headers).get('convoy-attempt'));
+  return { client, fetch, attempts };
+}
+
+test.each(Object.entries(TOKENS))('of earlier pages stay in the store while %s', async (_, failing) => {
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  vi.stubGlobal('navigator', { onLine: false });
+  const asked = vi.fn(failing);
+  const first = signedInPage(asked);
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await until(() => expect(asked).toHaveBeenCalled());
+  await until(() => expect(kept()).toEqual(['{"n":1}']));
+  first.client.close();
+  vi.stubGlobal('navigator', undefined);
+  const second = signedInPage(failing);
+  await until(() => expect(logged).toHaveBeenCalled());
+  expect([kept(), failures, second.attempts()]).toEqual([['{"n":1}'], [], []]);
+  await expect(second.client.mutation(add, { n: 2 })).rejects.toMatchObject({ code: expect.any(String) });
+  second.client.close();
+  const third = signedInPage(() => 'token');
   await until(() => expect(kept()).toEqual([]));
-  expect(failures).toEqual([]);
+  expect([failures, third.attempts()]).toEqual([[], [null]]);
+});
+
+test('of this page wait while it is offline and its token cannot be renewed', async () => {
+  vi.stubGlobal('navigator', { onLine: false });
+  let auth: () => unknown = TOKENS['auth() rejects'];
+  const asked = vi.fn(() => auth());
+  const { client, attempts } = signedInPage(asked);
+  vi.useFakeTimers();
+  const sent = client.mutation(add, { n: 1 });
+  await vi.waitFor(() => expect(asked).toHaveBeenCalled());
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(asked.mock.calls.length).toBeGreaterThanOrEqual(3);
+  expect([kept(), attempts()]).toEqual([['{"n":1}'], []]);
+  auth = () => 'token';
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(await sent).toBe('ok');
+  expect(attempts()).toEqual([null]);
 });

@@ -5,7 +5,7 @@
  */
 import type { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
-import { scopeOf } from './check-options.js';
+import { isUnsent, scopeOf } from './check-options.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { holdLock, isLockHeld } from './page-locks.js';
 import { unref } from './unref.js';
@@ -80,6 +80,12 @@ export class PersistedMutation {
   async beforeSending(): Promise<void> {
     if (this.#stored.firstSentAt !== null) return;
     this.#stored = { ...this.#stored, firstSentAt: Date.now() };
+    await this.write();
+  }
+
+  /** Records that it was not sent after all. */
+  async notSent(): Promise<void> {
+    this.#stored = { ...this.#stored, firstSentAt: null };
     await this.write();
   }
 
@@ -225,7 +231,7 @@ export class PersistedMutations {
     } catch (error) {
       if (this.#signal.aborted) return;
       // It stays in the store.
-      if (error === this.#scopeError) throw error;
+      if (error === this.#scopeError || isUnsent(error)) throw error;
       const { name, args } = mutation.call;
       this.#report(error as ConvoyError, { name, args: JSON.parse(args) });
     }

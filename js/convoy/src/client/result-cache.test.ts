@@ -384,7 +384,7 @@ test('where `scope` returns a promise after a sign-in, the query goes on and not
   expect(logged.mock.calls).toEqual([
     [
       'Convoy: results of live queries are not kept, because it is unknown who is signed in.',
-      expect.objectContaining({ message: '`scope` must return a string or null, not `[object Promise]`.' }),
+      expect.objectContaining({ message: '`scope` must return a string or null, not `object`.' }),
     ],
   ]);
   expect(store.values.size).toBe(0);

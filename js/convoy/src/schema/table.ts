@@ -208,7 +208,8 @@ export function isTableDefinition(value: unknown): value is TableDefinition {
 /** Defines a table from a shape, an object schema or a union of object schemas. */
 export function defineTable<Input extends TableInput>(input: Input): TableDefinition<TableSchemaOf<Input>, NoIndexes>;
 export function defineTable(input: unknown, ...rest: readonly unknown[]): TableDefinition<ZodType, NoIndexes> {
-  if (rest.some((each) => each !== undefined)) {
+  // `map` passes the index and the array.
+  if (rest.some((each) => each !== undefined && typeof each !== 'number' && !Array.isArray(each))) {
     throw new TypeError(
       "defineTable takes the documents only. Indexes follow it: defineTable({ … }).index('by_field', ['field']).",
     );

@@ -9,6 +9,7 @@ import type { Preloaded } from '../protocol/preloaded.js';
 import type { ActionArgument, MutationArgument, QueryArgument, ServerMethods } from '../protocol/ref-kinds.js';
 import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
+import { describeGiven } from '../values/kind.js';
 import { checkMembers } from '../values/options.js';
 import { argumentsJson } from './arguments.js';
 import { backfillTable, type TableBackfill } from './backfill.js';
@@ -160,6 +161,7 @@ export async function createConvoy<
   Context extends MadeContext = BaseContext<DataModelOf<Schema>>,
 >(options: ConvoyOptions<Schema, Context>): Promise<Convoy>;
 export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Promise<Convoy> {
+  checkEngineOptions(options);
   const native = loadNative();
   const key = reloadKey(options);
   if (key === null) return openConvoy(native, options);
@@ -283,7 +285,7 @@ function checkCallOptions(options: CallOptions): void {
   checkMembers('A call', options, ['context']);
   const { context } = options;
   if (context === undefined || (typeof context === 'object' && context !== null)) return;
-  throw new TypeError(`A call: \`context\` is an object; ${JSON.stringify(context)} was given.`);
+  throw new TypeError(`A call: \`context\` is an object; ${describeGiven(context)} was given.`);
 }
 
 interface RunningOptions {
@@ -390,9 +392,9 @@ class RunningConvoy implements Convoy {
     checkMembers('listen', options, ['host', 'port']);
     const { host = '127.0.0.1', port = 3000 } = options;
     if (typeof host !== 'string' || host === '')
-      throw new TypeError(`listen: \`host\` is a name or an IP address; ${JSON.stringify(host)} was given.`);
+      throw new TypeError(`listen: \`host\` is a name or an IP address; ${describeGiven(host)} was given.`);
     if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-      throw new TypeError(`listen: \`port\` is a number from 0 to 65535; ${String(port)} was given.`);
+      throw new TypeError(`listen: \`port\` is a number from 0 to 65535; ${describeGiven(port)} was given.`);
     }
     // A module that was evaluated again calls this again.
     if (this.#address?.host === host && this.#address.port === port) return this.#address;

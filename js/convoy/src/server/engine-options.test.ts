@@ -34,9 +34,9 @@ describe('options of createConvoy', () => {
     [{ openapi: 0 }, 'createConvoy: `openapi` is true, false, or { title, version, servers }; 0 was given.'],
     [{ openapi: { titel: 'x' } }, 'createConvoy: `openapi` has no option "titel". Did you mean title?'],
     [{ limits: 5 }, '`limits` is an object; 5 was given.'],
-    [{ poolSize: Number.NaN }, 'createConvoy: `poolSize` is NaN.'],
-    [{ trustProxy: Number.NaN }, '`trustProxy` is NaN.'],
-    [{ limits: { queryMs: Number.POSITIVE_INFINITY } }, '`limits.queryMs` is Infinity.'],
+    [{ poolSize: Number.NaN }, 'createConvoy: `poolSize` is NaN; give a number.'],
+    [{ trustProxy: Number.NaN }, '`trustProxy` is NaN; give a number.'],
+    [{ limits: { queryMs: Number.POSITIVE_INFINITY } }, '`limits.queryMs` is Infinity; give a number.'],
     [{ poolSize: 10n }, '`poolSize` is 10n; give a number.'],
     [{ rateLimit: { per: 'address' } }, 'createConvoy: `rateLimit.tokens` is a whole number'],
     [{ workers: -1 }, 'createConvoy: `workers` is a number of threads'],
@@ -72,6 +72,17 @@ describe('options of createConvoy', () => {
     });
   });
 
+  it('may have exports of other kinds beside functions and routes, and members that are undefined', () => {
+    const routes = { MAX: Number.POSITIVE_INFINITY };
+    checkEngineOptions({ ...values, functions: { ...functions, FIRST: 10n }, routes, port: undefined });
+  });
+
+  it('do not have their text in a message, which may be a URL with a password', () => {
+    expect(() => checkEngineOptions('postgres://u:secret@h/db' as never)).toThrow(
+      new TypeError('createConvoy takes an object of options, not a text.'),
+    );
+  });
+
   it('may not name a context beside the module that exports it', () => {
     expect(() => checkEngineOptions({ ...inModule, createContext: () => ({}) })).toThrow(
       'createConvoy: `createContext` is an export of the module that `program` names; export it there, and remove it here.',
@@ -85,7 +96,7 @@ describe('a running Convoy', () => {
     [null, 'not null'],
     [{ prot: 8080 }, 'listen has no option "prot". Did you mean port?'],
     [{ hostname: '0.0.0.0' }, 'listen has no option "hostname".'],
-    [{ port: '8080' }, 'listen: `port` is a number from 0 to 65535; 8080 was given.'],
+    [{ port: '8080' }, 'listen: `port` is a number from 0 to 65535; "8080" was given.'],
     [{ port: 70_000 }, '70000 was given'],
     [{ port: Number.NaN }, 'NaN was given'],
     [{ host: null }, 'listen: `host` is a name or an IP address; null was given.'],
@@ -96,14 +107,19 @@ describe('a running Convoy', () => {
   });
 
   it.each([
-    [null, 'load takes an object of options, not null.'],
-    ['./program.js', 'not "./program.js".'],
+    [null, 'load takes a program, not null.'],
+    ['./program.js', 'not a text.'],
     [{ schema, functions, creatContext: () => ({}) }, 'load has no option "creatContext". Did you mean createContext?'],
     [{ program: 5 }, 'load: `program` is the address of a module'],
     [{ program: './p.js', functions }, 'load: `functions` is an export of the module'],
   ])('refuses load(%o)', async (given, problem) => {
     const convoy = await open({});
     await expect(convoy.load(given as never)).rejects.toThrow(problem);
+  });
+
+  it('loads a module namespace with exports of its own', async () => {
+    const convoy = await open({});
+    await convoy.load({ schema, functions, helper: () => 1, schemas: {} } as never);
   });
 
   it.each([

@@ -4,6 +4,7 @@
  */
 
 import { describeGiven, isPlainObject } from '../values/kind.js';
+import { nearest } from '../values/nearest.js';
 import { membersProblem } from '../values/options.js';
 import type { CorsOptions } from './cors-options.js';
 import { rateLimitProblem } from './function-limits.js';
@@ -37,13 +38,15 @@ const ENGINE_OPTIONS = Object.keys({
 /** The members of a program given as values. */
 const PROGRAM = ['schema', 'functions', 'createContext', 'routes', 'rls', 'securitySchemes'] as const;
 
+const NAMES: readonly string[] = [...PROGRAM, 'program'];
+
 /** Of the engine of development builds, for fault injection; others refuse it. */
 const FAILPOINTS = 'failpoints';
 
 /** Throws a `TypeError` that says what is wrong with the options. */
 export function checkEngineOptions(given: object): void {
   const problem =
-    membersProblem('createConvoy', withoutFailpoints(given), [...ENGINE_OPTIONS, ...PROGRAM, 'program']) ??
+    membersProblem('createConvoy', withoutFailpoints(given), [...ENGINE_OPTIONS, ...NAMES]) ??
     programProblem('createConvoy', given) ??
     settingsProblem(given);
   if (problem !== null) throw new TypeError(problem.startsWith('createConvoy') ? problem : `createConvoy: ${problem}`);
@@ -51,7 +54,13 @@ export function checkEngineOptions(given: object): void {
 
 /** Throws a `TypeError` unless these are the options of `load`. */
 export function checkLoad(given: unknown): void {
-  const problem = membersProblem('load', given, [...PROGRAM, 'program']) ?? programProblem('load', given as object);
+  if (!isObject(given))
+    throw new TypeError(`load takes a program, not ${typeof given === 'string' ? 'a text' : describeGiven(given)}.`);
+  // A module namespace may have exports of its own.
+  const meant = PROGRAM.filter((name) => given[name] === undefined);
+  const misspelt = Object.keys(given).find((key) => !NAMES.includes(key) && nearest(key, meant, 2) !== null);
+  const problem =
+    misspelt === undefined ? programProblem('load', given) : membersProblem('load', { [misspelt]: 0 }, NAMES);
   if (problem !== null) throw new TypeError(problem);
 }
 
@@ -94,10 +103,11 @@ function objectProblem(name: string, value: unknown): string | null {
 /** A number that JSON does not have, which a missing environment variable may have become. */
 function numberProblem(given: object): string | null {
   for (const [name, value] of Object.entries(given)) {
+    if (!ENGINE_OPTIONS.includes(name)) continue;
     const values = typeof value === 'object' && value !== null ? Object.entries(value as object) : [];
     for (const [path, number] of [[name, value], ...values.map(([key, inner]) => [`${name}.${key}`, inner])] as const) {
       if (typeof number === 'bigint' || (typeof number === 'number' && !Number.isFinite(number))) {
-        return `\`${path}\` is ${String(number)}${typeof number === 'bigint' ? 'n; give a number' : ''}.`;
+        return `\`${path}\` is ${describeGiven(number)}; give a number.`;
       }
     }
   }
@@ -114,6 +124,10 @@ function programProblem(subject: string, given: object): string | null {
   return both === undefined
     ? null
     : `${subject}: \`${both}\` is an export of the module that \`program\` names; export it there, and remove it here.`;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function withoutFailpoints(given: unknown): unknown {

@@ -76,7 +76,7 @@ describe('a rate limit', () => {
   it.each([
     [true, '`rateLimit` is { per'],
     [{ ...rateLimit, per: 'ip' }, '`rateLimit.per` is'],
-    [{ ...rateLimit, shared: 'yes' }, '`rateLimit.shared` is true or false; yes was given.'],
+    [{ ...rateLimit, shared: 'yes' }, '`rateLimit.shared` is true or false; "yes" was given.'],
     [{ ...rateLimit, tokens: 0 }, '`rateLimit.tokens` is a whole number from 1 to 100,000; 0 was given.'],
     [{ ...rateLimit, tokens: MAX_RATE + 1 }, '`rateLimit.tokens`'],
     [{ ...rateLimit, tokens: 1.5 }, '`rateLimit.tokens`'],

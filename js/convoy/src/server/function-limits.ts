@@ -5,6 +5,8 @@
  * Safe in a browser: this file uses neither Node nor the engine.
  */
 
+import { describeGiven } from '../values/kind.js';
+
 /** How often one caller may call a function: each has a bucket of tokens, and each call takes one. */
 export interface RateLimit {
   /**
@@ -102,7 +104,7 @@ export function functionLimits(
     const [min, max] = name === 'timeoutMs' && kind === 'action' ? [range[0], A_DAY] : range;
     if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) {
       throw new TypeError(
-        `${subject}: \`${name}\` is a whole number from ${number(min)} to ${number(max)}; ${String(value)} was given.`,
+        `${subject}: \`${name}\` is a whole number from ${number(min)} to ${number(max)}; ${describeGiven(value)} was given.`,
       );
     }
     limits[name] = value as number;
@@ -129,14 +131,14 @@ export function rateLimitProblem(value: unknown): string | null {
     return `\`rateLimit\` has no option ${unknown}; it has per, tokens, refillPerSecond and shared.`;
   if (per !== 'identity' && per !== 'address') return "`rateLimit.per` is 'identity' or 'address'.";
   if (!Number.isSafeInteger(tokens) || (tokens as number) < 1 || (tokens as number) > MAX_RATE) {
-    return `\`rateLimit.tokens\` is a whole number from 1 to ${number(MAX_RATE)}; ${String(tokens)} was given.`;
+    return `\`rateLimit.tokens\` is a whole number from 1 to ${number(MAX_RATE)}; ${describeGiven(tokens)} was given.`;
   }
   if (shared !== undefined && typeof shared !== 'boolean') {
-    return `\`rateLimit.shared\` is true or false; ${String(shared)} was given.`;
+    return `\`rateLimit.shared\` is true or false; ${describeGiven(shared)} was given.`;
   }
   const refill = typeof refillPerSecond === 'number' ? refillPerSecond : Number.NaN;
   if (!(refill >= 1 / 86_400 && refill <= MAX_RATE)) {
-    return `\`rateLimit.refillPerSecond\` is a number from 1/86,400 to ${number(MAX_RATE)}; ${String(refillPerSecond)} was given.`;
+    return `\`rateLimit.refillPerSecond\` is a number from 1/86,400 to ${number(MAX_RATE)}; ${describeGiven(refillPerSecond)} was given.`;
   }
   return null;
 }

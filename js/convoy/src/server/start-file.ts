@@ -76,8 +76,10 @@ async function create({ url, source }: StartCode, options: StartOptions): Promis
   }
   if (engine.workers !== 0) return createConvoy({ ...engine, databaseUrl, program: url });
   const program = typeof source === 'function' ? await source() : source;
+  // They are limits of threads.
+  const { resourceLimits: _limits, ...inThisThread } = engine;
   const { schema, functions, createContext, routes, rls, securitySchemes } = program;
-  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext, routes, rls, securitySchemes });
+  return createConvoy({ ...inThisThread, databaseUrl, schema, functions, createContext, routes, rls, securitySchemes });
 }
 
 async function start(code: StartCode, options: StartOptions): Promise<Convoy> {

@@ -1,5 +1,6 @@
 /** Checks the options `workers` and `resourceLimits`. */
 import type { ResourceLimits } from 'node:worker_threads';
+import { describeGiven } from '../values/kind.js';
 
 const NAMES = [
   'maxOldGenerationSizeMb',
@@ -28,7 +29,7 @@ export function workerProblem(workers: unknown, resourceLimits: unknown): string
   if (workers !== undefined && !isCount) {
     return (
       `\`workers\` is a number of threads up to ${number(MAX_WORKERS)}, or 0 to run functions in this one; ` +
-      `${String(workers)} was given.`
+      `${describeGiven(workers)} was given.`
     );
   }
   if (resourceLimits === undefined) return null;
@@ -44,7 +45,7 @@ export function workerProblem(workers: unknown, resourceLimits: unknown): string
     if (typeof value === 'number' && value >= min && value <= max) continue;
     const least = min === Number.MIN_VALUE ? 'above 0' : `from ${min}`;
     const most = max === Number.MAX_SAFE_INTEGER ? '' : `, at most ${number(max)}`;
-    return `\`resourceLimits.${name}\` is a number ${least}${most}; ${String(value)} was given.`;
+    return `\`resourceLimits.${name}\` is a number ${least}${most}; ${describeGiven(value)} was given.`;
   }
   return null;
 }

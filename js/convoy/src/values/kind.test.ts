@@ -27,7 +27,7 @@ it('describes a value', () => {
     'null',
     '5',
     '"a\\"b"',
-    '1',
+    '1n',
     'Symbol(s)',
     'an array',
     'an object',

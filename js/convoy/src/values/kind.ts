@@ -11,6 +11,7 @@ export function isPlainObject(value: unknown): value is Readonly<Record<string, 
 export function describeGiven(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  if (typeof value === 'bigint') return `${value}n`;
   if (typeof value !== 'object' || value === null) return String(value);
   if (Array.isArray(value)) return 'an array';
   if (isPlainObject(value)) return 'an object';

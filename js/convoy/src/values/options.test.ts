@@ -12,7 +12,7 @@ it('accepts an object with some of the members', () => {
 it('names what is given instead of an object', () => {
   const named = [null, undefined, [], 'x', 5, () => 0].map((given) => membersProblem('listen', given, known));
   expect(named).toEqual(
-    ['null', 'undefined', 'an array', '"x"', '5', 'a function'].map(
+    ['null', 'undefined', 'an array', 'a text', '5', 'a function'].map(
       (kind) => `listen takes an object of options, not ${kind}.`,
     ),
   );

@@ -15,9 +15,10 @@ export function checkMembers(subject: string, given: unknown, known: readonly st
 /** What is wrong with the members of `given`, as sentences; `null` if nothing is. */
 export function membersProblem(subject: string, given: unknown, known: readonly string[]): string | null {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    return `${subject} takes an object of options, not ${describeGiven(given)}.`;
+    // A text may be a URL with a password.
+    return `${subject} takes an object of options, not ${typeof given === 'string' ? 'a text' : describeGiven(given)}.`;
   }
-  const unknown = Object.keys(given).find((key) => !known.includes(key));
+  const unknown = Object.entries(given).find(([key, value]) => value !== undefined && !known.includes(key))?.[0];
   if (unknown === undefined) return null;
   const close = nearest(unknown, known);
   const hint = close === null ? `The options are ${known.join(', ')}.` : `Did you mean ${close}?`;

@@ -7,7 +7,7 @@ test.each([
   [{ prot: 1 }, 'convoy({ … }) of @avvos/convoy/vite has no option "prot". Did you mean port?'],
   [{ url: 1 }, 'convoy({ … }) of @avvos/convoy/vite has no option "url". The options are root, schema, port, verbose.'],
   [null, 'convoy({ … }) of @avvos/convoy/vite takes an object of options, not null.'],
-  ['x', 'convoy({ … }) of @avvos/convoy/vite takes an object of options, not "x".'],
+  ['x', 'convoy({ … }) of @avvos/convoy/vite takes an object of options, not a text.'],
   [{ port: '5x' }, 'convoy({ … }) of @avvos/convoy/vite: port must be a number from 0 to 65535, not "5x".'],
   [{ port: 65_536 }, 'convoy({ … }) of @avvos/convoy/vite: port must be a number from 0 to 65535, not 65536.'],
   [
