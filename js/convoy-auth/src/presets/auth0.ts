@@ -5,7 +5,7 @@ import type { AuthAdapter } from '../adapter.js';
 import { type Claims, type JwtUser, present, standardUser, text, texts } from '../jwt/claims.js';
 import { tokenAdapter } from '../jwt/jwt.js';
 import { boundSettings } from '../jwt/settings.js';
-import { CHECKED_LATER, checkOptions, type OptionRules, textLike } from '../options.js';
+import { CHECKED_LATER, checkOptions, type OptionRules } from '../options.js';
 import { hostName, PRESET_OPTIONS, type PresetOptions } from './options.js';
 
 /** The options of `auth0`. */
