@@ -34,7 +34,9 @@ const bundlers = {
       external: ['react', 'react/jsx-runtime'],
       define: { 'process.env.NODE_ENV': JSON.stringify(mode) },
     });
-    return outputFiles.map(({ text }) => text);
+    // The bundle of the entry first, and then its chunks.
+    const isEntry = (file: string): boolean => path.parse(file).name === path.parse(entry).name;
+    return outputFiles.sort((a, b) => Number(isEntry(b.path)) - Number(isEntry(a.path))).map(({ text }) => text);
   },
   async vite(mode: Mode): Promise<string[]> {
     const built = (await vite({

@@ -67,6 +67,6 @@ test('a setting that is not a folder is refused by name', async () => {
   const refused = await app.run(['build']);
   expect([refused.code, refused.stdout]).toEqual([
     1,
-    expect.stringContaining("static is not a folder, such as './dist'"),
+    expect.stringContaining("`static` is a folder, such as './dist'; true was given."),
   ]);
 });

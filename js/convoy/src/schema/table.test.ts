@@ -29,7 +29,7 @@ describe('defineTable', () => {
   });
 
   it.each<[string, unknown, string]>([
-    ['undefined', undefined, 'undefined was given. A module that is imported in a cycle may not have set it yet.'],
+    ['undefined', undefined, 'undefined was given (a module that is imported in a cycle may not have set it yet).'],
     ['null', null, 'null was given.'],
     ['a number', 5, '5 was given.'],
     ['a text', 'text', '"text" was given.'],

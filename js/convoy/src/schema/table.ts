@@ -222,8 +222,8 @@ function schemaOf(input: unknown): ZodType {
   if (isZodType(input)) return input;
   if (isPlainObject(input) && !isTableDefinition(input)) return z.object({ ...(input as z.core.$ZodShape) });
   const given = isTableDefinition(input) ? 'a table' : describeGiven(input);
-  const hint = input === undefined ? ' A module that is imported in a cycle may not have set it yet.' : '';
+  const hint = input === undefined ? ' (a module that is imported in a cycle may not have set it yet)' : '';
   throw new TypeError(
-    `defineTable takes an object of Zod schemas, z.object(…) or a union of objects; ${given} was given.${hint}`,
+    `defineTable takes an object of Zod schemas, z.object(…) or a union of objects; ${given} was given${hint}.`,
   );
 }

@@ -107,7 +107,7 @@ describe('a running Convoy', () => {
   });
 
   it.each([
-    [null, 'load takes a program, not null.'],
+    [null, 'The argument of load is a program, not null.'],
     ['./program.js', 'not a text.'],
     [{ schema, functions, creatContext: () => ({}) }, 'load has no option "creatContext". Did you mean createContext?'],
     [{ program: 5 }, 'load: `program` is the address of a module'],

@@ -55,7 +55,9 @@ export function checkEngineOptions(given: object): void {
 /** Throws a `TypeError` unless these are the options of `load`. */
 export function checkLoad(given: unknown): void {
   if (!isObject(given))
-    throw new TypeError(`load takes a program, not ${typeof given === 'string' ? 'a text' : describeGiven(given)}.`);
+    throw new TypeError(
+      `The argument of load is a program, not ${typeof given === 'string' ? 'a text' : describeGiven(given)}.`,
+    );
   // A module namespace may have exports of its own.
   const meant = PROGRAM.filter((name) => given[name] === undefined);
   const misspelt = Object.keys(given).find((key) => !NAMES.includes(key) && nearest(key, meant, 2) !== null);
