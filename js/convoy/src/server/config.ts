@@ -1,5 +1,6 @@
 /** `convoy.config.ts`: the settings that are neither flags nor environment variables. */
 
+import { isObject } from '../values/kind.js';
 import { nearest } from '../values/nearest.js';
 import { settingsProblem } from './engine-options.js';
 import type { EngineOptions } from './options.js';
@@ -97,8 +98,4 @@ function checkKeys(object: object, known: ReadonlySet<string>, file: string, pre
     const hint = close === null ? `The settings are ${[...known].join(', ')}.` : `Did you mean ${prefix}${close}?`;
     throw new Error(`${file}: there is no setting ${prefix}${key}. ${hint}`);
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -3,7 +3,7 @@
  * into null. The engine checks their types.
  */
 
-import { describeGiven, isPlainObject } from '../values/kind.js';
+import { describeGiven, isObject, isPlainObject } from '../values/kind.js';
 import { nearest } from '../values/nearest.js';
 import { membersProblem } from '../values/options.js';
 import type { CorsOptions } from './cors-options.js';
@@ -47,9 +47,10 @@ const FAILPOINTS = 'failpoints';
 export function checkEngineOptions(given: object): void {
   const problem =
     membersProblem('createConvoy', withoutFailpoints(given), [...ENGINE_OPTIONS, ...NAMES]) ??
-    programProblem('createConvoy', given) ??
-    settingsProblem(given);
-  if (problem !== null) throw new TypeError(problem.startsWith('createConvoy') ? problem : `createConvoy: ${problem}`);
+    programProblem('createConvoy', given);
+  if (problem !== null) throw new TypeError(problem);
+  const setting = settingsProblem(given);
+  if (setting !== null) throw new TypeError(`createConvoy: ${setting}`);
 }
 
 /** Throws a `TypeError` unless these are the options of `load`. */
@@ -126,10 +127,6 @@ function programProblem(subject: string, given: object): string | null {
   return both === undefined
     ? null
     : `${subject}: \`${both}\` is an export of the module that \`program\` names; export it there, and remove it here.`;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function withoutFailpoints(given: unknown): unknown {

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import { callerHeaders, type Preloaded, preloadedOf } from '../protocol/preloaded.js';
 import type { AnyQueryRef, ArgsOfRef } from '../protocol/refs.js';
+import { isObject } from '../values/kind.js';
 import { checkMembers } from '../values/options.js';
 import { argumentsJson } from './arguments.js';
 import { unwrapEnvelope } from './engine-errors.js';
@@ -22,7 +23,7 @@ export async function preload<Ref extends AnyQueryRef>(
   [ref, args, options]: [ref: Ref, args: ArgsOfRef<Ref>, options: PreloadOptions],
 ): Promise<Preloaded<Ref>> {
   // A request of Node has members of its own.
-  if (!('headers' in options)) checkMembers('preload', options, ['headers']);
+  if (!isObject(options) || !('headers' in options)) checkMembers('preload', options, ['headers']);
   const body = argumentsJson(args);
   const headers = callerHeaders(webHeaders(options.headers));
   headers.set('content-type', 'application/json');

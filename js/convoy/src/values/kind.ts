@@ -18,3 +18,8 @@ export function describeGiven(value: unknown): string {
   const made: unknown = value.constructor;
   return typeof made === 'function' && made.name !== '' ? `an instance of ${made.name}` : 'an instance of a class';
 }
+
+/** Whether `value` is an object, and no array. */
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
